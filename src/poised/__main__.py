@@ -1,0 +1,5 @@
+"""`python -m poised`: the command line."""
+
+from poised.cli import app
+
+app()

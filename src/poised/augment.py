@@ -1,0 +1,96 @@
+"""Augmentation of one person's crop: everything geometric is one matrix, so one warp does it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from poised.crops import CropKind, crop_matrices
+from poised.types import Skeleton
+
+Floats = NDArray[np.floating[Any]]
+HALF_BODY_MARGIN = 1.5  # of the half's joints' box, as in HRNet's training
+
+
+def augmented_matrix(
+    xywh: Floats,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    flip: float,
+    rotate: float,
+    scale: tuple[float, float],
+    shift: float,
+    padding: float = 1.25,
+    kind: CropKind = "unbiased",
+) -> tuple[NDArray[np.float64], bool]:
+    """A random image -> crop matrix (2, 3) of one box (4,), and whether it mirrors.
+
+    flip: the chance of a mirror. rotate: at most so many degrees either way, in six of ten
+    crops. scale: the box grows by a factor in this range, uniform in its logarithm. shift: the
+    box moves by at most this fraction of its longer side, either way.
+    """
+    box = np.asarray(xywh, np.float64)
+    factor = math.exp(rng.uniform(math.log(scale[0]), math.log(scale[1])))
+    angle = rng.uniform(-rotate, rotate) if rng.random() < 0.6 else 0.0
+    moved = box.copy()
+    moved[:2] += rng.uniform(-shift, shift, 2) * box[2:].max()
+    matrix = crop_matrices(moved[None], size, padding=padding * factor, rotation=angle, kind=kind)[
+        0
+    ]
+    mirrored = bool(rng.random() < flip)
+    return (mirror_matrix(matrix, size[0]) if mirrored else matrix), mirrored
+
+
+def mirror_matrix(matrix: Floats, width: int) -> NDArray[np.float64]:
+    """The same crop mirrored: x' = width - 1 - x."""
+    mirrored = np.array(matrix, np.float64)
+    mirrored[0] *= -1
+    mirrored[0, 2] += width - 1
+    return mirrored
+
+
+def flip_points(
+    xy: Floats, visible: NDArray[np.bool_], width: int, flip_order: NDArray[np.intp]
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Keypoints (..., K, 2) of the mirrored image: x' = width - 1 - x, left and right exchanged.
+
+    Invisible keypoints are set to 0, as HRNet does it.
+    """
+    mirrored = np.array(xy)
+    mirrored[..., 0] = width - 1 - mirrored[..., 0]
+    mirrored, visible = mirrored[..., flip_order, :], visible[..., flip_order]
+    return mirrored * visible[..., None], visible
+
+
+def half_body_box(
+    xy: Floats, visible: NDArray[np.bool_], skeleton: Skeleton, rng: np.random.Generator
+) -> NDArray[np.float64] | None:
+    """The box (4,) of a person's upper or lower half; None where neither has three joints."""
+    lower = np.zeros(len(skeleton), np.bool_)
+    lower[list(skeleton.groups["lower"])] = True
+    halves = [visible & ~lower, visible & lower]
+    if rng.random() < 0.5:
+        halves.reverse()
+    for half in halves:
+        if half.sum() >= 3:
+            low, high = xy[half].min(0), xy[half].max(0)
+            side = np.maximum((high - low) * HALF_BODY_MARGIN, 2.0)
+            return np.concatenate([(low + high - side) / 2, side])
+    return None
+
+
+def jitter_colour(
+    crop: NDArray[np.uint8], strength: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Brightness, contrast and the three channels, each by up to `strength`; grey now and then."""
+    gain = 1 + rng.uniform(-strength, strength) + rng.uniform(-strength, strength, 3) / 3
+    offset = rng.uniform(-strength, strength) * 60
+    if rng.random() < strength / 2:
+        crop = np.repeat(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)  # (256, 3)
+    return np.asarray(cv2.LUT(np.ascontiguousarray(crop), table[None]), dtype=np.uint8)

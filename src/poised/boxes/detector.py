@@ -1,0 +1,136 @@
+"""Person detectors as ONNX files: our own, RTMDet's kind and YOLOX's kind, told by their outputs.
+
+own     `scores` (N, M), `boxes` (N, M, 4) x1 y1 x2 y2 input pixels; RGB, its metadata's mean/std
+RTMDet  `dets` (N, n, 5) x1 y1 x2 y2 score, `labels` (N, n), 0 = person; BGR, mean/std
+YOLOX   one output (N, n, 85): x y w h objectness 80 classes on the grids of strides 8, 16, 32,
+        not decoded; BGR 0-255
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from poised.boxes.nms import nms
+from poised.runtime import Engine, ModelError, Session
+from poised.types import Boxes
+
+Image = NDArray[np.uint8]
+Kind = Literal["own", "rtmdet", "yolox"]
+FREE_SIDE = 640  # of the square input, where the file leaves it open
+PAD = 114.0  # grey level beyond the image, for the foreign kinds
+FOREIGN_THRESHOLD = 0.3
+FOREIGN_NMS = 0.6
+RTMDET_MEAN = (123.675, 116.28, 103.53)  # RGB
+RTMDET_STD = (58.395, 57.12, 57.375)
+LEAST_SIDE = 2.0  # pixels of the image; smaller boxes are dropped
+
+
+class Detector:
+    """Finds people: `detect(images) -> [Boxes]`.
+
+    threshold: the least score; None takes the model's own.
+    """
+
+    def __init__(
+        self,
+        name_or_path: str | Path = "person",
+        engine: Engine = "auto",
+        threads: int | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        self.session = Session(name_or_path, engine, threads)
+        self.kind = _kind(self.session)
+        notes = self.session.metadata
+        own = self.kind == "own"
+        self.threshold = (
+            notes.get("threshold", FOREIGN_THRESHOLD) if threshold is None else threshold
+        )
+        self.overlap = notes.get("nms", FOREIGN_NMS)
+        height, width = self.session.input_shape[2:]
+        self.size: tuple[int, int] = (width or FREE_SIDE, height or FREE_SIDE)
+        self.mean, self.std = (0.0,) * 3, (1.0,) * 3
+        if self.kind == "rtmdet":
+            self.mean, self.std = RTMDET_MEAN, RTMDET_STD
+        if own:
+            self.size = tuple(notes["input_wh"])
+            self.mean, self.std = tuple(notes["mean"]), tuple(notes["std"])
+        self.pad = self.mean if own else (PAD,) * 3
+
+    def detect(self, images: Sequence[Image]) -> list[Boxes]:
+        """The people in each RGB image (H, W, 3), best first, boxes clipped to the image."""
+        return [self._detect(image) for image in images]
+
+    def _detect(self, image: Image) -> Boxes:
+        tensor, gain = self._letterbox(image)
+        outputs = self.session.run(tensor)
+        if self.kind == "own":
+            xyxy, score = outputs["boxes"][0], outputs["scores"][0]
+        elif self.kind == "rtmdet":
+            people = outputs["labels"][0] == 0
+            xyxy, score = outputs["dets"][0][people, :4], outputs["dets"][0][people, 4]
+        else:
+            xyxy, score = decode_yolox(next(iter(outputs.values()))[0], self.size)
+        likely = score >= self.threshold
+        height, width = image.shape[:2]
+        xyxy = np.clip(xyxy[likely].astype(np.float64) / gain, 0, [width, height, width, height])
+        score = score[likely]
+        large = (xyxy[:, 2:] - xyxy[:, :2] >= LEAST_SIDE).all(axis=1)
+        xyxy, score = xyxy[large], score[large]
+        kept = nms(xyxy, score, self.overlap)
+        return Boxes.from_xyxy(xyxy[kept], score[kept])
+
+    def _letterbox(self, image: Image) -> tuple[NDArray[np.float32], float]:
+        """(1, 3, H, W) with the image in the top left corner, and its scale."""
+        width, height = self.size
+        gain = min(width / image.shape[1], height / image.shape[0])
+        inside = [max(1, round(side * gain)) for side in image.shape[1::-1]]
+        way = cv2.INTER_AREA if gain < 1 and self.kind == "own" else cv2.INTER_LINEAR
+        canvas = np.empty((height, width, 3), np.float32)
+        canvas[:] = self.pad
+        canvas[: inside[1], : inside[0]] = cv2.resize(image, inside, interpolation=way)
+        canvas -= np.asarray(self.mean, np.float32)
+        canvas /= np.asarray(self.std, np.float32)
+        if self.kind != "own":
+            canvas = canvas[..., ::-1]  # they were trained on BGR
+        return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None]), gain
+
+
+def decode_yolox(
+    rows: NDArray[np.float32], size: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """YOLOX's raw rows (n, 85) as boxes (n, 4) x1 y1 x2 y2 input pixels and person scores (n,).
+
+    x, y are added to the cell and multiplied by the stride; w, h are exp(w), exp(h) strides;
+    a score is objectness x class.
+    """
+    cells, strides = [], []
+    for stride in (8, 16, 32):
+        rows_y, rows_x = np.mgrid[: size[1] // stride, : size[0] // stride]
+        cells.append(np.stack([rows_x, rows_y], -1).reshape(-1, 2))
+        strides.append(np.full((cells[-1].shape[0], 1), stride))
+    stride_column = np.concatenate(strides)
+    centre = (rows[:, :2] + np.concatenate(cells)) * stride_column
+    half = np.exp(rows[:, 2:4]) * stride_column / 2
+    return np.concatenate([centre - half, centre + half], axis=1), rows[:, 4] * rows[:, 5]
+
+
+def _kind(session: Session) -> Kind:
+    outputs = session.output_shapes
+    if session.metadata.get("kind") == "detector":
+        return "own"
+    if {"dets", "labels"} <= set(outputs):
+        return "rtmdet"
+    shapes = list(outputs.values())
+    if len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][2] == 85:
+        return "yolox"
+    what = ", ".join(f"{name}{list(shape)}" for name, shape in outputs.items())
+    raise ModelError(
+        f"{session.path}: not a person detector that is known here. It gives {what}; expected "
+        "ours (scores, boxes), RTMDet's (dets, labels) or YOLOX's (one output of 85 columns)"
+    )

@@ -1,0 +1,85 @@
+"""Boxes from a file, and the whole image as one box."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from poised.types import Boxes
+
+
+class BoxFileError(ValueError):
+    """A box file that cannot be used: names the file, the record and the field."""
+
+
+def read_boxes(path: Path) -> dict[str, Boxes]:
+    """Boxes by file name from a JSON list of {"file_name", "bbox": [x, y, w, h], "score"}.
+
+    Pixels, (x, y) the top left corner; `score` is 1 where it is absent; other keys are ignored,
+    so that a COCO results file with file names will do. Raises BoxFileError.
+    """
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BoxFileError(f"{path}: no such box file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BoxFileError(f"{path}: cannot be read: {error}") from error
+    except json.JSONDecodeError as error:
+        raise BoxFileError(f"{path}: not JSON, or cut short: {error}") from error
+    if not isinstance(records, list):
+        raise BoxFileError(f"{path}: expected a list of boxes, got {type(records).__name__}")
+    found: dict[str, list[tuple[list[float], float]]] = {}
+    for index, record in enumerate(records):
+        where = f"{path}: record {index}"
+        if not isinstance(record, dict) or not isinstance(record.get("file_name"), str):
+            raise BoxFileError(f"{where}: needs a file_name")
+        box, score = record.get("bbox"), record.get("score", 1.0)
+        if not isinstance(box, list) or len(box) != 4 or not all(_finite(v) for v in box):
+            raise BoxFileError(f"{where}: bbox is {box!r}, expected [x, y, width, height]")
+        if box[2] <= 0 or box[3] <= 0:
+            raise BoxFileError(f"{where}: bbox is {box!r}, width and height must be positive")
+        if not _finite(score):
+            raise BoxFileError(f"{where}: score is {score!r}, expected a number")
+        found.setdefault(record["file_name"], []).append((box, score))
+    return {
+        name: Boxes(np.array([b for b, _ in rows]), np.array([s for _, s in rows]))
+        for name, rows in found.items()
+    }
+
+
+def boxes_of(boxes: dict[str, Boxes], paths: Iterable[Path], source: Path) -> dict[Path, Boxes]:
+    """Each image's boxes, found by its path's ending; an image without any gets none.
+
+    Raises BoxFileError where the file names an image that is not among the paths, or one name
+    fits several of them.
+    """
+    paths = list(paths)
+    matched = {path: Boxes.empty() for path in paths}
+    for name, rows in boxes.items():
+        parts = Path(name).parts
+        fitting = [path for path in paths if path.parts[-len(parts) :] == parts]
+        if not fitting:
+            raise BoxFileError(
+                f"{source}: file_name {name!r} is none of the {len(paths)} images given"
+            )
+        if len(fitting) > 1:
+            raise BoxFileError(
+                f"{source}: file_name {name!r} fits {fitting[0]} and {fitting[1]}; "
+                "give more of its path"
+            )
+        matched[fitting[0]] = rows
+    return matched
+
+
+def whole_image(size: tuple[int, int]) -> Boxes:
+    """One box, the image itself; size: (width, height)."""
+    return Boxes(np.array([[0, 0, *size]], np.float32), np.ones(1, np.float32))
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

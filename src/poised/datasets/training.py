@@ -1,0 +1,40 @@
+"""What the training loop draws: crops with heatmaps, or mosaics with boxes; and their losses."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from poised.datasets import DATASETS
+from poised.datasets.mosaics import BoxMosaics
+from poised.datasets.poses import PoseCrops
+from poised.recipe import Recipe
+from poised.types import Skeleton
+
+Batch = list[Tensor]  # the images first, float32 (N, 3, H, W)
+
+
+class Samples(Protocol):
+    """A data set in training: drawn by (epoch, index), so that a resumed run draws the same."""
+
+    channels: int  # that the network must give
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, ...]: ...
+
+    def loss(self, outputs: tuple[Tensor, ...], batch: Batch) -> Tensor: ...
+
+
+def open_samples(recipe: Recipe) -> Samples:
+    """The training part of a recipe's data set."""
+    torch.set_float32_matmul_precision("high")
+    if recipe.target.loss == "centres":
+        return BoxMosaics(recipe)
+    if recipe.dataset.name not in DATASETS:
+        known = ", ".join(DATASETS)
+        raise ValueError(f"no data set named {recipe.dataset.name!r}; known: {known}")
+    people = DATASETS[recipe.dataset.name](recipe.dataset.root, "train")
+    return PoseCrops(people, Skeleton.load(str(recipe.skeleton)), recipe)

@@ -1,0 +1,127 @@
+"""A trained network as ONNX with fp16 weights, and everything a predictor must know inside it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional
+
+from poised.checkpoint import load_network, read_tensors
+from poised.datasets.mosaics import decode_sides
+from poised.recipe import Recipe
+from poised.types import Skeleton
+
+OPSET = 17
+
+
+class PoseModel(nn.Module):
+    """images -> heatmaps; a softmax-trained map is brought to about 1 at a sure peak."""
+
+    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
+        super().__init__()
+        self.network = network
+        self.softmax = recipe.target.loss == "softmax"
+        self.peak = 2 * math.pi * recipe.target.sigma**2  # 1 / the height of a sure, perfect map
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps: Tensor = self.network(images)[-1]
+        if not self.softmax:
+            return maps
+        chance = functional.softmax(maps.flatten(2), -1) * self.peak
+        return chance.clamp(max=1.0).view_as(maps)
+
+
+class DetectorModel(nn.Module):
+    """images -> scores (N, M), boxes (N, M, 4) x1 y1 x2 y2; only local maxima score."""
+
+    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
+        super().__init__()
+        self.network, self.stride = network, recipe.input.stride
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.network(images)[-1]
+        chance = torch.sigmoid(maps[:, :1])
+        peak = (functional.max_pool2d(chance, 3, 1, 1) == chance).to(chance.dtype)
+        boxes = decode_sides(maps[:, 1:], self.stride)
+        return (chance * peak).flatten(1), boxes.flatten(2).transpose(1, 2)
+
+
+def model_metadata(recipe: Recipe) -> dict[str, Any]:
+    """What a predictor must know, as it stands in the file."""
+    size = recipe.export.size or recipe.input.size
+    common = {"name": recipe.name, "input_wh": list(size)}
+    common |= {"mean": list(recipe.input.mean), "std": list(recipe.input.std)}
+    if recipe.target.loss == "centres":
+        kind = {"kind": "detector", "threshold": recipe.export.threshold, "nms": recipe.export.nms}
+        return common | kind
+    return common | {
+        "kind": "pose",
+        "skeleton": Skeleton.load(str(recipe.skeleton)).to_dict(),
+        "padding": recipe.export.padding,
+        "crop": recipe.input.crop,
+        "decoder": recipe.export.decoder,
+        "sigma": recipe.target.sigma,
+        "stride": recipe.input.stride,
+    }
+
+
+def exported(weights: Path) -> tuple[nn.Module, Recipe]:
+    """A trained weights file as the module that is exported, and its recipe."""
+    recipe = Recipe.model_validate(read_tensors(weights)[1]["recipe"])
+    network = load_network(weights)
+    whole = DetectorModel if recipe.target.loss == "centres" else PoseModel
+    return whole(network, recipe).eval(), recipe
+
+
+def export_onnx(weights: Path, out: Path) -> Path:
+    """Write `weights` (a .safetensors of `poised train`) as ONNX; the number of images is free."""
+    module, recipe = exported(weights)
+    metadata = model_metadata(recipe)
+    width, height = metadata["input_wh"]
+    detects = metadata["kind"] == "detector"
+    outputs = ["scores", "boxes"] if detects else ["heatmaps"]
+    partial = out.with_name(out.name + ".part")
+    torch.onnx.export(
+        module,
+        (torch.zeros(2, 3, height, width),),
+        str(partial),
+        dynamo=False,
+        opset_version=OPSET,
+        input_names=["images"],
+        output_names=outputs,
+        dynamic_axes={name: {0: "N"} for name in ["images", *outputs]},
+    )
+    model = onnx.load(str(partial))
+    halve_weights(model)
+    onnx.helper.set_model_props(model, {"poised": json.dumps(metadata)})
+    onnx.checker.check_model(model)
+    onnx.save(model, str(partial))
+    os.replace(partial, out)
+    return out
+
+
+def halve_weights(model: onnx.ModelProto) -> None:
+    """Store the large float weights as fp16, each cast back to fp32 where it is used."""
+    graph = model.graph
+    casts = []
+    for tensor in list(graph.initializer):
+        if tensor.data_type != onnx.TensorProto.FLOAT or math.prod(tensor.dims) < 64:
+            continue
+        half = numpy_helper.from_array(
+            numpy_helper.to_array(tensor).astype(np.float16), f"{tensor.name}.half"
+        )
+        cast = onnx.helper.make_node("Cast", [half.name], [tensor.name], to=onnx.TensorProto.FLOAT)
+        casts.append(cast)
+        graph.initializer.remove(tensor)
+        graph.initializer.append(half)
+    for cast in reversed(casts):
+        graph.node.insert(0, cast)

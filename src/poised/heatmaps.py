@@ -1,0 +1,186 @@
+"""Keypoints -> heatmaps and back, vectorised over people and joints.
+
+Heatmaps are (N, K, height, width) float32; points are in heatmap pixels, x before y, (0, 0) the
+centre of the top-left pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Decoder = Literal["argmax", "quarter", "gaussian", "unbiased"]
+Floats = NDArray[np.floating[Any]]
+Maps = NDArray[np.float32]
+BLUR_SIGMA = 2.0  # heatmap pixels, of the Gaussian filter before decoding
+FLOOR = 1e-10  # under the logarithm of the unbiased decoder
+
+
+def encode_gaussian(
+    xy: Floats, visible: NDArray[np.bool_], size: tuple[int, int], sigma: float
+) -> Maps:
+    """One Gaussian a keypoint, centred where the keypoint is, not on a pixel: our target.
+
+    xy: (N, K, 2) heatmap pixels; visible: (N, K), an invisible keypoint gets an empty map; size:
+    (width, height) of a map; sigma: heatmap pixels. Returns (N, K, height, width), the peak is 1
+    where xy lies on a pixel's centre.
+    """
+    width, height = size
+    x = np.exp(-((np.arange(width) - xy[..., :1]) ** 2) / (2 * sigma**2))  # (N, K, width)
+    y = np.exp(-((np.arange(height) - xy[..., 1:]) ** 2) / (2 * sigma**2))  # (N, K, height)
+    maps = y[..., :, None] * x[..., None, :]  # a 2-D Gaussian is the product of two 1-D ones
+    return (maps * visible[..., None, None]).astype(np.float32)
+
+
+def encode_classic(
+    crop_xy: Floats,
+    visible: NDArray[np.bool_],
+    size: tuple[int, int],
+    sigma: float,
+    stride: float = 4,
+) -> tuple[Maps, NDArray[np.float32]]:
+    """The papers' target, as in HRNet's training: a Gaussian on the nearest pixel, cut at 3 sigma.
+
+    crop_xy: (N, K, 2) crop pixels. The centre is int(x / stride + 0.5), truncated towards zero.
+    Returns maps (N, K, height, width) and weights (N, K): 0 where invisible or where the square of
+    3 sigma misses the map, by the reference's own bounds (one pixel too generous at the low side).
+    """
+    width, height = size
+    centre = np.trunc(np.asarray(crop_xy, np.float64) / stride + 0.5)  # (N, K, 2)
+    reach = int(sigma * 3)
+    out = (centre - reach >= (width, height)).any(-1) | (centre + reach + 1 < 0).any(-1)
+    weight = visible.astype(bool) & ~out
+    axes = []
+    for axis, length in enumerate(size):
+        away = np.arange(length) - centre[..., axis, None]  # (N, K, length)
+        axes.append(np.exp(-(away**2) / (2 * sigma**2)) * (np.abs(away) <= reach))
+    maps = axes[1][..., :, None] * axes[0][..., None, :] * weight[..., None, None]
+    return maps.astype(np.float32), weight.astype(np.float32)
+
+
+def decode(
+    maps: Maps, method: Decoder = "unbiased", sigma: float = BLUR_SIGMA
+) -> tuple[Maps, NDArray[np.float32]]:
+    """Each map's keypoint: xy (N, K, 2) heatmap pixels and score (N, K), the map's maximum.
+
+    sigma: heatmap pixels, of the filter of the last two; the target's own is best.
+
+    argmax    the highest pixel; the first in row order of equal ones; (0, 0) where none is > 0.
+    quarter   argmax moved by 0.25 towards the higher neighbour on each axis (HRNet, SPCNet).
+    gaussian  the maps blurred first, then quarter (CPN §4.1); the score is the unblurred maximum.
+    unbiased  DARK (arXiv 1910.06278, §3.2): blurred, then one Newton step on the logarithm.
+    """
+    flat, index, score = _argmax(maps)
+    if method == "argmax":
+        return _to_xy(index, score, maps.shape[-1]), score
+    if method == "quarter":
+        return _quarter(flat, index, score, maps.shape), score
+    blurred = blur(maps, sigma)
+    flat, index, peak = _argmax(blurred)
+    if method == "gaussian":
+        return _quarter(flat, index, peak, maps.shape), score
+    return _newton(flat, index, peak, maps.shape), score
+
+
+def _argmax(maps: Maps) -> tuple[Maps, NDArray[np.intp], NDArray[np.float32]]:
+    """The maps as rows (N K, h w), the place of each first maximum, and its value (N, K)."""
+    people, keypoints, height, width = maps.shape
+    flat = maps.reshape(people * keypoints, height * width)
+    index = flat.argmax(axis=1)
+    return flat, index, flat[np.arange(len(flat)), index].reshape(people, keypoints)
+
+
+def _to_xy(index: NDArray[np.intp], score: NDArray[np.float32], width: int) -> Maps:
+    """Places in a flat map as x, y; (0, 0) where the maximum is not positive."""
+    y, x = np.divmod(index, width)
+    xy = np.stack([x, y], axis=-1).astype(np.float32).reshape(*score.shape, 2)
+    return xy * (score > 0)[..., None]
+
+
+def _quarter(
+    flat: Maps, index: NDArray[np.intp], score: NDArray[np.float32], shape: tuple[int, ...]
+) -> Maps:
+    """The quarter offset, where 1 < x < width - 1 and 1 < y < height - 1: both axes or none."""
+    height, width = shape[-2:]
+    xy = _to_xy(index, score, width)
+    x, y = xy[..., 0].ravel(), xy[..., 1].ravel()
+    inner = np.flatnonzero((x > 1) & (x < width - 1) & (y > 1) & (y < height - 1))
+    at = index[inner]
+    offset = np.zeros((len(flat), 2), np.float32)
+    offset[inner, 0] = np.sign(flat[inner, at + 1] - flat[inner, at - 1])
+    offset[inner, 1] = np.sign(flat[inner, at + width] - flat[inner, at - width])
+    return xy + np.float32(0.25) * offset.reshape(xy.shape)
+
+
+def _newton(
+    flat: Maps, index: NDArray[np.intp], score: NDArray[np.float32], shape: tuple[int, ...]
+) -> Maps:
+    """x - H^-1 g of the log map, where the peak has two neighbours a side and H is definite."""
+    height, width = shape[-2:]
+    xy = _to_xy(index, score, width)
+    x, y = xy[..., 0].ravel(), xy[..., 1].ravel()
+    inner = (x > 1) & (x < width - 2) & (y > 1) & (y < height - 2) & (score.ravel() > 0)
+    who = np.flatnonzero(inner)
+    at = index[who]
+
+    def log(dx: int, dy: int) -> NDArray[np.float64]:
+        return np.log(np.maximum(flat[who, at + dy * width + dx], FLOOR).astype(np.float64))
+
+    middle = log(0, 0)
+    gx, gy = (log(1, 0) - log(-1, 0)) / 2, (log(0, 1) - log(0, -1)) / 2
+    hxx = (log(2, 0) - 2 * middle + log(-2, 0)) / 4
+    hyy = (log(0, 2) - 2 * middle + log(0, -2)) / 4
+    hxy = (log(1, 1) - log(-1, 1) - log(1, -1) + log(-1, -1)) / 4
+    determinant = hxx * hyy - hxy**2
+    good = (determinant > 1e-12) & (hxx < 0)
+    safe = np.where(good, determinant, 1.0)
+    step = np.stack([(hxy * gy - hyy * gx) / safe, (hxy * gx - hxx * gy) / safe], axis=-1)
+    step[~good] = 0
+    moved = xy.reshape(-1, 2)
+    moved[who] += np.clip(step, -1, 1).astype(np.float32)
+    return moved.reshape(xy.shape)
+
+
+def blur(maps: Maps, sigma: float) -> Maps:
+    """Every map through a Gaussian filter, its maximum kept as it was; edges are mirrored."""
+    height, width = maps.shape[-2:]
+    channels = maps.reshape(-1, height, width)
+    blurred = np.stack([cv2.GaussianBlur(one, (0, 0), sigma) for one in channels]).reshape(
+        maps.shape
+    )
+    top = np.maximum(blurred.max(axis=(2, 3), keepdims=True), FLOOR)
+    return np.asarray(blurred * (maps.max(axis=(2, 3), keepdims=True) / top), dtype=np.float32)
+
+
+def flip_back(maps: Maps, flip_order: NDArray[np.intp]) -> Maps:
+    """The maps of a mirrored image as maps of the image: mirrored, left and right exchanged."""
+    return np.ascontiguousarray(maps[:, flip_order, :, ::-1])
+
+
+def merge_flip(maps: Maps, mirrored: Maps, flip_order: NDArray[np.intp], shift: bool) -> Maps:
+    """The mean of the maps of an image and of its mirror image (both as the network gave them).
+
+    shift: move the flipped-back maps right by one pixel, column 0 keeping its own: the papers'
+    remedy for a crop that mirroring shifts. Not for the unbiased crop.
+    """
+    back = flip_back(mirrored, flip_order)
+    if shift:
+        back[..., 1:] = back[..., :-1].copy()
+    return (maps + back) * np.float32(0.5)
+
+
+def merge_scales(pyramid: Sequence[Maps]) -> Maps:
+    """The mean of maps of several sizes, resized (bilinear) to the first's size."""
+    first = pyramid[0]
+    height, width = first.shape[-2:]
+    total = first.astype(np.float32).copy()
+    for maps in pyramid[1:]:
+        channels = maps.reshape(-1, *maps.shape[-2:])
+        total += np.stack([cv2.resize(one, (width, height)) for one in channels]).reshape(
+            first.shape
+        )
+    return total / np.float32(len(pyramid))

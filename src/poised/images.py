@@ -1,0 +1,126 @@
+"""Files, bytes and arrays -> RGB uint8; the only place that knows other orders and depths."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
+MAX_PIXELS = 100_000_000
+
+ImageSource = Path | str | bytes | NDArray[Any]
+
+
+class ImageError(ValueError):
+    """An image that cannot be used: names it, the reason, and what to do."""
+
+
+def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Any image as (H, W, 3) uint8 RGB, upright.
+
+    EXIF orientation is applied; grey is repeated; transparent pixels are laid on white; 16 bits
+    are scaled to 8; of an animation the first frame counts. The size is read from the header and
+    checked before anything is decoded. An array is (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8
+    or uint16. Raises ImageError.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    name = "the image" if isinstance(source, bytes) else str(source)
+    try:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError(f"{name}: no such file") from error
+    except OSError as error:
+        raise ImageError(f"{name}: cannot be read: {error.strerror or error}") from error
+    if not data:
+        raise ImageError(f"{name}: the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels decides
+            with Image.open(io.BytesIO(data)) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise ImageError(
+                        f"{name}: {width}x{height} is over the limit of {max_pixels} pixels; "
+                        "shrink it or raise max_pixels"
+                    )
+                return _to_rgb(image)
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{name}: not an image of a known format, or too large") from error
+    except ImageError:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError) as error:  # a decoder's own complaints
+        raise ImageError(f"{name}: damaged or cut short: {error}") from error
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Decode a Pillow image, upright, to RGB."""
+    if image.mode.startswith("I") or image.mode == "F":  # 16 bits: Pillow's convert would clip
+        return _from_array(
+            np.asarray(ImageOps.exif_transpose(image)).clip(0, 65535).astype(np.uint16)
+        )
+    if image.mode == "RGB":
+        image.load()
+        upright: Image.Image = ImageOps.exif_transpose(image)
+        return np.asarray(upright, dtype=np.uint8)
+    upright = ImageOps.exif_transpose(image)
+    if upright.has_transparency_data:
+        return _from_array(np.asarray(upright.convert("RGBA")))
+    return np.asarray(upright.convert("RGB"), dtype=np.uint8)
+
+
+def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Grey, RGB or RGBA of 8 or 16 bits as RGB uint8."""
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in array.shape:
+        raise ImageError(f"an image array is (H, W), (H, W, 3) or (H, W, 4), got {array.shape}")
+    if array.dtype == np.uint16:
+        array = np.round(array / 257.0).astype(np.uint8)  # 65535 / 255
+    if array.dtype != np.uint8:
+        raise ImageError(f"an image array is uint8 or uint16, got {array.dtype}")
+    if channels == 1:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
+    if channels == 4:
+        alpha = array[..., 3:].astype(np.float32) / 255
+        return np.round(array[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return array
+
+
+def list_images(paths: Sequence[Path]) -> list[Path]:
+    """Files as given, folders replaced by the images in them at any depth, in sorted order.
+
+    Raises ImageError for a path that is not there, a folder that cannot be read or has no image.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            try:
+                inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+                next(path.iterdir(), None)  # rglob is silent where a folder cannot be read
+            except OSError as error:
+                raise ImageError(f"{path}: the folder cannot be read: {error.strerror}") from error
+            if not inside:
+                known = " ".join(sorted(SUFFIXES))
+                raise ImageError(f"{path}: no image in this folder; known: {known}")
+            found.extend(inside)
+        elif path.exists():
+            found.append(path)
+        else:
+            raise ImageError(f"{path}: no such file or folder")
+    return found
+
+
+def write_jpeg(path: Path, image: NDArray[np.uint8], quality: int = 92) -> None:
+    """Write an RGB image, whole or not at all; its folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    Image.fromarray(image).save(partial, format="JPEG", quality=quality)
+    os.replace(partial, path)

@@ -1,0 +1,65 @@
+"""Losses: pure functions of (outputs, targets, weights)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def mean_squared(maps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Half the mean squared error over all pixels, unlabelled joints left out.
+
+    maps, targets: (N, K, h, w); weights: (N, K). The mean is over N x K x h x w, as in Simple
+    Baselines' published training.
+    """
+    difference = (maps - targets) * weights[:, :, None, None]
+    return 0.5 * difference.square().mean()
+
+
+def softmax_cross_entropy(maps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy of each joint's map, as a distribution over its pixels; 1 is a blind guess.
+
+    maps: (N, K, h, w) logits; targets: the same shape, not negative, normalised here;
+    weights: (N, K), 0 leaves a joint out. Divided by log(h w), the entropy of a flat map.
+    """
+    wanted = targets.flatten(2)
+    wanted = wanted / wanted.sum(-1, keepdim=True).clamp(min=1e-6)
+    entropy = -(wanted * functional.log_softmax(maps.flatten(2).float(), -1)).sum(-1)  # (N, K)
+    return (entropy * weights).sum() / weights.sum().clamp(min=1) / math.log(wanted.shape[-1])
+
+
+def centre_focal(logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
+    """Penalty-reduced focal loss of a centre heatmap: eq. 1 of CenterNet, arXiv 1904.07850.
+
+    logits, targets, counted: (N, h, w); a target of exactly 1 is a centre; counted is 0 where
+    nothing is known. Divided by the number of centres.
+    """
+    chance = torch.sigmoid(logits.float()).clamp(1e-5, 1 - 1e-5)
+    centre = targets == 1
+    found = -torch.log(chance) * (1 - chance) ** 2 * centre
+    false = -torch.log(1 - chance) * chance**2 * (1 - targets) ** 4 * ~centre * counted
+    return (found.sum() + false.sum()) / centre.sum().clamp(min=1)
+
+
+def generalised_iou(boxes: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """1 - GIoU (arXiv 1902.09630, eq. 1), a weighted mean.
+
+    boxes, targets: (N, 4, h, w) x1, y1, x2, y2 in pixels; weights: (N, h, w).
+    """
+    boxes = boxes.float()
+    inside = torch.minimum(boxes[:, 2:], targets[:, 2:]) - torch.maximum(
+        boxes[:, :2], targets[:, :2]
+    )
+    around = torch.maximum(boxes[:, 2:], targets[:, 2:]) - torch.minimum(
+        boxes[:, :2], targets[:, :2]
+    )
+    overlap = inside.clamp(min=0).prod(1)
+    union = (
+        (boxes[:, 2:] - boxes[:, :2]).prod(1) + (targets[:, 2:] - targets[:, :2]).prod(1) - overlap
+    )
+    hull = around.prod(1) + 1e-6
+    loss = 1 - overlap / (union + 1e-6) + (hull - union) / hull
+    return (loss * weights).sum() / weights.sum().clamp(min=1)

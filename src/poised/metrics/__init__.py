@@ -1,0 +1,1 @@
+"""Figures that can be compared: each function says exactly what it measures."""

@@ -1,0 +1,273 @@
+"""The way of the data, walked: images -> boxes -> crops -> heatmaps -> keypoints -> scores."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poised.boxes.detector import Detector
+from poised.boxes.files import whole_image
+from poised.crops import apply, crop_matrices, cut, heatmap_to_crop, invert
+from poised.heatmaps import decode, merge_flip
+from poised.images import ImageError, ImageSource, read_image
+from poised.runtime import Engine, ModelError, Session
+from poised.scores import pose_scores
+from poised.types import Boxes, ImagePoses, Skeleton
+
+READ_AHEAD = 8  # images waiting, decoded
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be used, and why."""
+
+    file_name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One image's poses, with its pixels, so that it can be drawn without reading it again."""
+
+    image: Image
+    poses: ImagePoses
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """An image whose people are in the batches: `left` of them are still to come."""
+
+    name: str
+    image: Image
+    boxes: Boxes
+    matrices: NDArray[np.float64]
+    xy: NDArray[np.float32]
+    score: NDArray[np.float32]
+    left: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left = len(self.boxes)
+
+
+class Predictor:
+    """Poses of everybody in images. Build one with `Predictor.load()`; it can be used for ever.
+
+    flip: average with the mirrored crop, about half the speed. threshold: keypoint scores above
+    it count in a pose's score. batch: people a network call. padding: how much boxes grow, None
+    takes the model's own, which is for a detector's tight boxes.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        find_boxes: Callable[[Image], Boxes],
+        *,
+        flip: bool = True,
+        batch: int = 32,
+        threshold: float = 0.2,
+        padding: float | None = None,
+    ) -> None:
+        notes = session.metadata
+        if notes.get("kind") != "pose":
+            what = notes.get("kind", "no model of poised")
+            raise ModelError(f"{session.path}: expected a pose model, this is {what}")
+        if batch < 1:
+            raise ModelError(f"batch is {batch}, must be at least 1")
+        self.session, self.find_boxes = session, find_boxes
+        self.flip, self.batch, self.threshold = flip, batch, threshold
+        self.skeleton = Skeleton.from_dict(notes["skeleton"], source=str(session.path))
+        self.padding: float = notes["padding"] if padding is None else padding
+        self.size: tuple[int, int] = tuple(notes["input_wh"])
+        self.mean = np.array(notes["mean"], np.float32)
+        self.std = np.array(notes["std"], np.float32)
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path = "lsp14",
+        *,
+        detector: str | Path | None = "person",
+        engine: Engine = "auto",
+        threads: int | None = None,
+        flip: bool = True,
+        batch: int = 32,
+        threshold: float = 0.2,
+        padding: float | None = None,
+    ) -> Predictor:
+        """A predictor of a bundled model or an ONNX file of `poised train`.
+
+        detector: a bundled one, an ONNX file, or None: the whole image is one person's box.
+        """
+        find_boxes: Callable[[Image], Boxes] = lambda image: whole_image(  # noqa: E731
+            (image.shape[1], image.shape[0])
+        )
+        if detector is not None:
+            found = Detector(detector, engine, threads)
+            find_boxes = lambda image: found.detect([image])[0]  # noqa: E731
+        session = Session(model, engine, threads)
+        return cls(
+            session, find_boxes, flip=flip, batch=batch, threshold=threshold, padding=padding
+        )
+
+    @overload  # a str is a path here, though typing calls it a sequence of str
+    def predict(  # type: ignore[overload-overlap]
+        self, images: ImageSource, boxes: Boxes | None = None
+    ) -> ImagePoses: ...
+
+    @overload
+    def predict(
+        self, images: Sequence[ImageSource], boxes: Sequence[Boxes] | None = None
+    ) -> list[ImagePoses]: ...
+
+    def predict(
+        self,
+        images: ImageSource | Sequence[ImageSource],
+        boxes: Boxes | Sequence[Boxes] | None = None,
+    ) -> ImagePoses | list[ImagePoses]:
+        """Everybody in an image, or in each of a list: paths, bytes or RGB arrays (H, W, 3).
+
+        boxes: where the people are, instead of the detector: one Boxes an image. Raises
+        ImageError for an image that cannot be used.
+        """
+        single = isinstance(images, Path | str | bytes | np.ndarray)
+        sources: Sequence[ImageSource] = [images] if single else images  # type: ignore[assignment,list-item]
+        given: Sequence[Boxes] | None = [boxes] if isinstance(boxes, Boxes) else boxes
+        if given is not None and len(given) != len(sources):
+            raise ValueError(f"{len(given)} Boxes for {len(sources)} images")
+        results = []
+        for result in self.stream(sources, given):
+            if isinstance(result, Failure):
+                raise ImageError(result.reason)
+            results.append(result.poses)
+        return results[0] if single else results
+
+    def stream(
+        self, sources: Iterable[ImageSource], boxes: Iterable[Boxes] | None = None
+    ) -> Iterator[Predicted | Failure]:
+        """Results in the order of the sources, as they are ready; a bad image is a Failure.
+
+        People of many images share a batch. At most READ_AHEAD images wait to be begun, and those
+        that share the current batches wait to be done, whatever the number of sources.
+        """
+        waiting: deque[_Waiting | Failure] = deque()
+        people: deque[tuple[_Waiting, int]] = deque()
+        for name, image, reason, given in _read_ahead(sources, boxes):
+            if image is None:
+                waiting.append(Failure(name, reason))
+            else:
+                entry = self._begin(name, image, given)
+                waiting.append(entry)
+                people.extend((entry, person) for person in range(len(entry.boxes)))
+            while len(people) >= self.batch:
+                self._estimate([people.popleft() for _ in range(self.batch)])
+            if not people or len(waiting) > self.batch:  # images without people do not fill batches
+                self._estimate([people.popleft() for _ in range(len(people))])
+            while waiting and (isinstance(waiting[0], Failure) or not waiting[0].left):
+                yield self._finish(waiting.popleft())
+        self._estimate(list(people))
+        while waiting:
+            yield self._finish(waiting.popleft())
+
+    def _begin(self, name: str, image: Image, given: Boxes | None) -> _Waiting:
+        boxes = self.find_boxes(image) if given is None else given
+        notes = self.session.metadata
+        matrices = crop_matrices(boxes.xywh, self.size, padding=self.padding, kind=notes["crop"])
+        keypoints = len(self.skeleton)
+        xy = np.zeros((len(boxes), keypoints, 2), np.float32)
+        return _Waiting(name, image, boxes, matrices, xy, np.zeros(xy.shape[:2], np.float32))
+
+    def _estimate(self, people: list[tuple[_Waiting, int]]) -> None:
+        """Fill in the keypoints of a batch of people."""
+        if not people:
+            return
+        notes = self.session.metadata
+        matrices = np.stack([entry.matrices[person] for entry, person in people])
+        crops = np.stack(
+            [cut(e.image, m, self.size) for (e, _), m in zip(people, matrices, strict=True)]
+        )
+        tensor = np.ascontiguousarray(((crops - self.mean) / self.std).transpose(0, 3, 1, 2))
+        maps = self._maps(tensor)
+        if self.flip:
+            mirrored = self._maps(np.ascontiguousarray(tensor[..., ::-1]))
+            shift = notes["crop"] == "classic"
+            maps = merge_flip(maps, mirrored, self.skeleton.flip_order, shift)
+        xy, score = decode(maps, notes["decoder"], notes["sigma"])
+        points = apply(invert(matrices), heatmap_to_crop(xy, notes["stride"], notes["crop"]))
+        for row, (entry, person) in enumerate(people):
+            entry.xy[person], entry.score[person] = points[row], score[row].clip(0, 1)
+            entry.left -= 1
+
+    def _maps(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        maps = self.session.run(tensor)["heatmaps"]
+        if maps.shape[1] != len(self.skeleton):
+            raise ModelError(
+                f"{self.session.path}: gives {maps.shape[1]} heatmaps, its skeleton "
+                f"{self.skeleton.name} has {len(self.skeleton)} keypoints"
+            )
+        return maps
+
+    def _finish(self, entry: _Waiting | Failure) -> Predicted | Failure:
+        if isinstance(entry, Failure):
+            return entry
+        score = pose_scores(entry.boxes.score, entry.score, self.threshold)
+        size = (entry.image.shape[1], entry.image.shape[0])
+        poses = ImagePoses(
+            entry.name, size, self.skeleton, entry.boxes, entry.xy, entry.score, score
+        )
+        return Predicted(entry.image, poses)
+
+
+_Read = tuple[str, Image | None, str, Boxes | None]  # name, pixels or the reason why not, boxes
+
+
+def _read_ahead(sources: Iterable[ImageSource], boxes: Iterable[Boxes] | None) -> Iterator[_Read]:
+    """Read images in a thread, a bounded number ahead of the network."""
+    ready: queue.Queue[_Read | BaseException | Literal["end"]] = queue.Queue(READ_AHEAD)
+    stopped = threading.Event()
+
+    def put(item: _Read | BaseException | Literal["end"]) -> None:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def read() -> None:
+        try:
+            given = iter(boxes) if boxes is not None else None
+            for number, source in enumerate(sources):
+                if stopped.is_set():
+                    return
+                name = str(source) if isinstance(source, Path | str) else f"image {number}"
+                here = next(given) if given is not None else None
+                try:
+                    put((name, read_image(source), "", here))
+                except ImageError as error:
+                    put((name, None, str(error), here))
+            put("end")
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = ready.get()
+            if item == "end":
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

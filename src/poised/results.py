@@ -1,0 +1,104 @@
+"""Poses on disk: COCO results JSON, JSON Lines, CSV. Streamed, and moved into place when whole."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TextIO
+
+import numpy as np
+
+from poised.types import ImagePoses, Skeleton
+
+Format = Literal["coco", "jsonl", "csv"]
+FILE_NAMES: dict[Format, str] = {"coco": "poses.json", "jsonl": "poses.jsonl", "csv": "poses.csv"}
+
+
+class ResultWriter:
+    """Writes people as they come; `with ResultWriter(folder, skeleton, format) as results:`.
+
+    coco   poses.json, a list of {"file_name", "image_id", "category_id": 1, "bbox", "score",
+           "keypoints": [x, y, score] * K}
+    jsonl  poses.jsonl, the same objects, one person a line
+    csv    poses.csv, one person a row, a column for each number
+
+    skeleton.json beside them names the keypoints. Nothing appears under the final name until the
+    `with` block ends without an error; image ids count the images from 1.
+    """
+
+    def __init__(self, folder: Path, skeleton: Skeleton, style: Format = "coco") -> None:
+        self.skeleton, self.style = skeleton, style
+        self.path = folder / FILE_NAMES[style]
+        self.partial = folder / (FILE_NAMES[style] + ".part")
+        self.people = self.images = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        notes = json.dumps(skeleton.to_dict(), indent=1)
+        (folder / "skeleton.json").write_text(notes + "\n", encoding="utf-8")
+
+    def __enter__(self) -> ResultWriter:
+        self.file: TextIO = self.partial.open("w", encoding="utf-8", newline="")
+        if self.style == "coco":
+            self.file.write("[")
+        elif self.style == "csv":
+            self.table = csv.writer(self.file)
+            points = [f"{k}_{v}" for k in self.skeleton.keypoints for v in ("x", "y", "score")]
+            self.table.writerow(
+                [
+                    "file_name",
+                    "image_id",
+                    "box_x",
+                    "box_y",
+                    "box_width",
+                    "box_height",
+                    "score",
+                    *points,
+                ]
+            )
+        return self
+
+    def write(self, poses: ImagePoses) -> None:
+        """Append everybody of the next image."""
+        self.images += 1
+        for record in pose_records(poses, self.images):
+            if self.style == "csv":
+                values = [*record["bbox"], record["score"], *record["keypoints"]]
+                self.table.writerow([record["file_name"], record["image_id"], *values])
+            else:
+                comma = ("," if self.people else "") + "\n" if self.style == "coco" else ""
+                self.file.write(comma + json.dumps(record) + ("" if comma else "\n"))
+            self.people += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.style == "coco" and kind is None:
+            self.file.write("\n]\n")
+        self.file.close()
+        if kind is None:
+            os.replace(self.partial, self.path)
+        else:
+            self.partial.unlink()
+
+
+def pose_records(poses: ImagePoses, image_id: int) -> list[dict[str, Any]]:
+    """One COCO results object a person; coordinates to 0.01 pixel, scores to 0.0001."""
+    keypoints = np.concatenate([poses.xy, poses.keypoint_score[..., None]], axis=2)
+    return [
+        {
+            "file_name": poses.file_name,
+            "image_id": image_id,
+            "category_id": 1,
+            "bbox": [round(float(v), 2) for v in box],
+            "score": round(float(score), 4),
+            "keypoints": [round(float(v), 2 + 2 * (i % 3 == 2)) for i, v in enumerate(points)],
+        }
+        for box, score, points in zip(
+            poses.boxes.xywh, poses.score, keypoints.reshape(len(poses), -1), strict=True
+        )
+    ]

@@ -1,0 +1,174 @@
+"""One interface to three engines: OpenVINO (default on a CPU), ONNX Runtime, torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Engine = Literal["auto", "openvino", "onnx", "torch"]
+ENGINES: tuple[Engine, ...] = ("auto", "openvino", "onnx", "torch")
+Run = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
+
+
+class ModelError(ValueError):
+    """A model that cannot be used: names the file, what is wrong, and what to do."""
+
+
+def bundled_models() -> list[str]:
+    """The names of the models in the package."""
+    folder = resources.files("poised") / "models"
+    if not folder.is_dir():
+        return []
+    return sorted(
+        f.name.removesuffix(".onnx") for f in folder.iterdir() if f.name.endswith(".onnx")
+    )
+
+
+def find_model(name_or_path: str | Path) -> Path:
+    """The ONNX file of a bundled model's name, or of a path; raises ModelError."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    if str(name_or_path) in bundled_models():
+        return Path(str(resources.files("poised") / "models" / f"{name_or_path}.onnx"))
+    known = ", ".join(bundled_models()) or "none"
+    raise ModelError(f"no model file {name_or_path}, and no bundled model of that name ({known})")
+
+
+class Session:
+    """A model file, compiled and ready: `run(images) -> {output name: array}`.
+
+    metadata:     what poised wrote into the file, or {} for a foreign one.
+    input_shape:  of the only input, None where a dimension is free.
+    output_shapes: by name, in the file's order.
+    """
+
+    def __init__(
+        self, name_or_path: str | Path, engine: Engine = "auto", threads: int | None = None
+    ) -> None:
+        if engine not in ENGINES:
+            raise ModelError(f"no engine {engine!r}; known: {', '.join(ENGINES)}")
+        if threads is not None and threads < 1:
+            raise ModelError(f"threads is {threads}, must be at least 1")
+        self.path = find_model(name_or_path)
+        if engine == "auto":
+            engine = "openvino" if find_spec("openvino") else "onnx"
+        self.engine = engine
+        self.metadata: dict[str, Any] = {}
+        self.input_name = ""
+        self.input_shape: tuple[int | None, ...] = ()
+        self.output_shapes: dict[str, tuple[int | None, ...]] = {}
+        opener = {"openvino": self._openvino, "onnx": self._onnx, "torch": self._torch}[engine]
+        try:
+            self._run: Run = opener(threads)
+        except ImportError as error:
+            extra = {"onnx": "poised[onnx]", "torch": "poised[train]"}.get(engine, "poised")
+            raise ModelError(f"engine {engine} is not installed: pip install '{extra}'") from error
+        except ModelError:
+            raise
+        except Exception as error:  # the engines raise their own kinds for a file they cannot read
+            reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
+            raise ModelError(
+                f"{self.path}: not an ONNX model that {engine} reads: {reason}"
+            ) from error
+
+    def run(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """images (N, 3, H, W) float32 -> every output by name."""
+        return dict(zip(self.output_shapes, self._run(images), strict=True))
+
+    def _openvino(self, threads: int | None) -> Run:
+        os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
+        import openvino
+
+        core = openvino.Core()
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        model = core.read_model(self.path)
+        if model.has_rt_info(["framework", "poised"]):
+            self.metadata = _parse(
+                model.get_rt_info(["framework", "poised"]).astype(str), self.path
+            )
+        self._describe([(i.get_any_name(), i.get_partial_shape()) for i in model.inputs])
+        for output in model.outputs:
+            self.output_shapes[output.get_any_name()] = _free(output.get_partial_shape())
+        request = core.compile_model(model, "CPU", options).create_infer_request()
+
+        def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+            request.infer([images], share_inputs=True)
+            return [np.array(tensor.data) for tensor in request.output_tensors]
+
+        return run
+
+    def _onnx(self, threads: int | None) -> Run:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(
+            str(self.path), options, providers=["CPUExecutionProvider"]
+        )
+        notes = session.get_modelmeta().custom_metadata_map
+        if "poised" in notes:
+            self.metadata = _parse(notes["poised"], self.path)
+        self._describe([(i.name, i.shape) for i in session.get_inputs()])
+        for output in session.get_outputs():
+            self.output_shapes[output.name] = _free(output.shape)
+
+        def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+            return list(session.run(None, {self.input_name: images}))
+
+        return run
+
+    def _torch(self, threads: int | None) -> Run:
+        import torch
+
+        from poised.export import exported, model_metadata
+
+        weights = self.path.with_suffix(".safetensors")
+        if not weights.is_file():
+            raise ModelError(f"engine torch needs {weights} beside {self.path.name}; it is absent")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        module, recipe = exported(weights)
+        self.metadata = model_metadata(recipe)
+        width, height = self.metadata["input_wh"]
+        self.input_name, self.input_shape = "images", (None, 3, height, width)
+        names = ["scores", "boxes"] if self.metadata["kind"] == "detector" else ["heatmaps"]
+        self.output_shapes = dict.fromkeys(names, ())
+
+        def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+            with torch.inference_mode():
+                outputs = module(torch.from_numpy(images))
+            return [o.numpy() for o in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+        return run
+
+    def _describe(self, inputs: list[tuple[str, Any]]) -> None:
+        if len(inputs) != 1:
+            raise ModelError(f"{self.path}: has {len(inputs)} inputs, expected one of images")
+        self.input_name, self.input_shape = inputs[0][0], _free(inputs[0][1])
+
+
+def _free(shape: Any) -> tuple[int | None, ...]:
+    """An engine's shape as numbers, None where a dimension is free."""
+    sides = [side.get_length() if getattr(side, "is_static", False) else side for side in shape]
+    return tuple(side if isinstance(side, int) else None for side in sides)
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{path}: its `poised` metadata is not JSON: {error}") from error
+    return values

@@ -1,0 +1,112 @@
+"""Targets and decoding: parity with HRNet's, closed forms, batch equal to one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poised.crops import apply, crop_matrices, heatmap_to_crop, invert
+from poised.heatmaps import (
+    blur,
+    decode,
+    encode_classic,
+    encode_gaussian,
+    flip_back,
+    merge_flip,
+    merge_scales,
+)
+from poised.types import Skeleton
+
+METHODS = ["argmax", "quarter", "gaussian", "unbiased"]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "sigma"),
+    [
+        ("48x64_s2", (48, 64), 2),
+        ("72x96_s3", (72, 96), 3),
+        ("64x64_s1", (64, 64), 1),
+        ("64x64_s2", (64, 64), 2),
+    ],
+)
+def test_classic_targets_equal_the_reference(shared: Path, name: str, size, sigma: int) -> None:
+    data = np.load(shared / "reference" / "heatmap_targets.npz")
+    visible = data[f"visible_{name}"].reshape(8, -1) > 0
+    target, weight = encode_classic(data[f"joints_{name}"], visible, size, sigma)
+    np.testing.assert_allclose(target, data[f"target_{name}"], atol=1e-6)
+    np.testing.assert_array_equal(weight, data[f"weight_{name}"].reshape(8, -1))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("48x64", (192, 256)), ("72x96", (288, 384)), ("64x64", (256, 256))]
+)
+def test_decoding_equals_the_reference(shared: Path, name: str, size) -> None:
+    data = np.load(shared / "reference" / "heatmap_decode.npz")
+    maps, boxes = data[f"heatmaps_{name}"], data[f"boxes_xywh_{name}"]
+    xy, score = decode(maps, "argmax")
+    np.testing.assert_array_equal(xy, data[f"argmax_xy_{name}"])
+    np.testing.assert_array_equal(score, data[f"maxval_{name}"].reshape(score.shape))
+    back = invert(crop_matrices(boxes, size, kind="classic"))
+    for method in ("argmax", "quarter"):
+        image_xy = apply(back, heatmap_to_crop(decode(maps, method)[0], 4, "classic"))
+        np.testing.assert_allclose(image_xy, data[f"image_xy_{method}_{name}"], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["coco17", "mpii16"])
+def test_flip_merge_equals_the_reference(shared: Path, name: str) -> None:
+    data = np.load(shared / "reference" / "flip_merge.npz")
+    order = Skeleton.load(name).flip_order
+    maps, mirrored = data[f"maps_{name}"], data[f"mirrored_maps_{name}"]
+    np.testing.assert_array_equal(flip_back(mirrored, order), data[f"flipped_back_{name}"])
+    np.testing.assert_array_equal(merge_flip(maps, mirrored, order, False), data[f"merged_{name}"])
+    np.testing.assert_array_equal(
+        merge_flip(maps, mirrored, order, True), data[f"merged_shifted_{name}"]
+    )
+
+
+def test_one_sigma_from_the_peak_is_exp_minus_half() -> None:
+    maps = encode_gaussian(np.array([[[10.0, 20.0]]]), np.array([[True]]), size=(48, 64), sigma=2.0)
+    assert maps.shape == (1, 1, 64, 48)  # a swapped axis fails here
+    assert maps[0, 0, 20, 10] == 1.0
+    np.testing.assert_allclose(maps[0, 0, 20, 12], np.exp(-0.5), rtol=1e-6)
+    np.testing.assert_allclose(maps.sum(), 2 * np.pi * 2.0**2, rtol=1e-3)  # integral: 2 pi sigma^2
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(8, 39), st.floats(8, 55), st.sampled_from([1.5, 2.0, 3.0]))
+def test_unbiased_decoding_finds_the_centre(x: float, y: float, sigma: float) -> None:
+    maps = encode_gaussian(np.array([[[x, y]]]), np.array([[True]]), (48, 64), sigma)
+    np.testing.assert_allclose(decode(maps, "unbiased", sigma)[0][0, 0], [x, y], atol=0.02)
+    np.testing.assert_allclose(decode(maps, "quarter")[0][0, 0], [x, y], atol=0.26)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_batch_is_each_map_alone(method) -> None:
+    maps = np.random.default_rng(3).random((3, 5, 16, 12)).astype(np.float32)
+    together = decode(maps, method)[0]
+    for person in range(3):
+        for joint in range(5):
+            alone = decode(maps[person : person + 1, joint : joint + 1], method)[0]
+            np.testing.assert_array_equal(together[person, joint], alone[0, 0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_empty_maps_give_the_origin_and_no_score(method) -> None:
+    xy, score = decode(np.zeros((2, 3, 8, 6), np.float32), method)
+    assert not xy.any()
+    assert not score.any()
+
+
+def test_blur_keeps_each_maximum() -> None:
+    maps = np.random.default_rng(0).random((2, 3, 16, 12)).astype(np.float32)
+    np.testing.assert_allclose(blur(maps, 2.0).max((2, 3)), maps.max((2, 3)), rtol=1e-5)
+
+
+def test_scales_of_one_constant_merge_to_it() -> None:
+    pyramid = [np.full((1, 2, h, w), v, np.float32) for (h, w), v in (((8, 6), 1), ((16, 12), 3))]
+    np.testing.assert_allclose(merge_scales(pyramid), 2)
+    assert merge_scales(pyramid).shape == (1, 2, 8, 6)
