@@ -53,8 +53,10 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> NDArray[
                         "shrink it or raise max_pixels"
                     )
                 return _to_rgb(image)
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{name}: not an image of a known format, or too large") from error
+    except Image.DecompressionBombError as error:  # Pillow's own limit, twice as high as ours
+        raise ImageError(f"{name}: over the limit of {max_pixels} pixels; shrink it") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: not an image of a known format") from error
     except ImageError:
         raise
     except (OSError, ValueError, SyntaxError, EOFError) as error:  # a decoder's own complaints

@@ -139,7 +139,7 @@ def train(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> P
                 step, place = step + 1, place + plan.batch
                 _move_average(average, network.state_dict(), min(plan.average, step / (step + 20)))
                 progress.update(bar, completed=done, description=f"epoch {epoch} loss {loss:.4f}")
-                if step % LOG_EVERY == 0:
+                if step % LOG_EVERY == 1:
                     lr = optimiser.param_groups[-1]["lr"]
                     fabric.log_dict({"loss": loss.item(), "lr": lr, "epoch": epoch}, step)
                 if time.monotonic() - saved > SAVE_EVERY_S:

@@ -1,0 +1,131 @@
+"""Whatever comes in is upright RGB uint8, or an error that names it."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from poised.images import ImageError, list_images, read_image, write_jpeg
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def saved(image: Image.Image, path: Path, **options: object) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    """Orientation 6: the camera was turned, the stored left edge is the upright top."""
+    image = Image.new("RGB", (40, 20), BLUE)
+    image.paste(RED, (0, 0, 10, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    read = read_image(saved(image, tmp_path / "a.jpg", exif=exif, quality=100, subsampling=0))
+    assert read.shape == (40, 20, 3)
+    assert read[2, 10, 0] > 200  # red on top
+    assert read[35, 10, 2] > 200
+
+
+def test_channel_order_is_rgb(tmp_path: Path) -> None:
+    read = read_image(saved(Image.new("RGB", (4, 4), RED), tmp_path / "a.png"))
+    assert read[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK", "LA", "RGBA", "I;16"])
+def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    if mode == "I;16":
+        image = Image.fromarray(np.full((6, 5), 65535, np.uint16))
+    else:
+        image = Image.new("RGB", (5, 6), (255, 255, 255)).convert(mode)
+    path = saved(image, tmp_path / ("a.tif" if mode == "CMYK" else "a.png"))
+    read = read_image(path)
+    assert (read.shape, read.dtype) == ((6, 5, 3), np.uint8)
+    assert (read == 255).all()
+
+
+def test_sixteen_bits_are_scaled(tmp_path: Path) -> None:
+    path = saved(Image.fromarray(np.full((2, 2), 257 * 100, np.uint16)), tmp_path / "a.png")
+    assert read_image(path)[0, 0].tolist() == [100, 100, 100]
+
+
+def test_transparent_pixels_lie_on_white(tmp_path: Path) -> None:
+    path = saved(Image.new("RGBA", (3, 3), (0, 0, 0, 0)), tmp_path / "a.png")
+    assert (read_image(path) == 255).all()
+
+
+def test_one_pixel_is_an_image(tmp_path: Path) -> None:
+    assert read_image(saved(Image.new("RGB", (1, 1), RED), tmp_path / "a.png")).shape == (1, 1, 3)
+
+
+def test_bytes_and_arrays_are_read() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (3, 2), RED).save(buffer, "PNG")
+    assert read_image(buffer.getvalue()).shape == (2, 3, 3)
+    assert read_image(np.zeros((2, 3), np.uint8)).shape == (2, 3, 3)
+    with pytest.raises(ImageError, match="float64"):
+        read_image(np.zeros((2, 3, 3)))
+    with pytest.raises(ImageError, match="got"):
+        read_image(np.zeros((0, 3, 3), np.uint8))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that promises so many pixels and has none."""
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    return b"\x89PNG\r\n\x1a\n" + chunk + b"\0\0\0\0IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"this is a letter, not a photograph", "not an image"),
+        (png_header(30000, 30000), "over the limit of 100000000 pixels"),
+        (png_header(12000, 12000), "12000x12000 is over the limit"),
+        (png_header(20, 20), "cut short"),
+    ],
+)
+def test_bad_files_are_named_with_their_reason(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "bad.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=reason) as caught:
+        read_image(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    path = saved(Image.fromarray(noise), tmp_path / "a.jpg")
+    path.write_bytes(path.read_bytes()[:-900])
+    with pytest.raises(ImageError, match="cut short"):
+        read_image(path)
+
+
+def test_missing_files_and_empty_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="no such file"):
+        read_image(tmp_path / "none.jpg")
+    with pytest.raises(ImageError, match="no such file or folder"):
+        list_images([tmp_path / "none"])
+    with pytest.raises(ImageError, match="no image in this folder"):
+        list_images([tmp_path])
+
+
+def test_folders_are_searched_in_order(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("b.PNG", "a.jpg", "sub/c.webp", "notes.txt"):
+        (tmp_path / name).touch()
+    names = [p.relative_to(tmp_path).as_posix() for p in list_images([tmp_path])]
+    assert names == ["a.jpg", "b.PNG", "sub/c.webp"]
+
+
+def test_a_written_jpeg_leaves_no_part_behind(tmp_path: Path) -> None:
+    write_jpeg(tmp_path / "new" / "a.jpg", np.full((8, 8, 3), 200, np.uint8))
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.jpg"]
+    assert abs(int(read_image(tmp_path / "new" / "a.jpg")[4, 4, 0]) - 200) <= 1

@@ -1,0 +1,236 @@
+"""The whole way, with a network whose answers are known: a coloured dot must come back."""
+
+from __future__ import annotations
+
+import csv
+import json
+import socket
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from models import DOTS, colour_model, one_box_detector
+from PIL import Image
+from typer.testing import CliRunner
+
+from poised import Boxes, ImagePoses, Predictor
+from poised.cli import app
+from poised.draw import COLOURS, draw_poses
+from poised.images import ImageError
+from poised.predict import Failure
+from poised.runtime import ModelError, Session
+
+TRUTH = np.array([[60.0, 70.0], [95.0, 84.0], [78.0, 120.0]])
+BOX = Boxes(np.array([[40, 50, 75, 90]]), np.array([0.8]))
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return colour_model(tmp_path_factory.mktemp("model") / "dots.onnx")
+
+
+def dots(xy: np.ndarray = TRUTH, size: tuple[int, int] = (160, 200)) -> np.ndarray:
+    """A black image with a red, a green and a blue blob, 255 at their centres."""
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    columns, rows = np.arange(size[0]), np.arange(size[1])[:, None]
+    for channel, (x, y) in enumerate(xy):
+        blob = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 6.0**2))
+        image[..., channel] = np.round(255 * blob)
+    return image
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnx"])
+def test_dots_come_back_where_they_were_drawn(model: Path, engine) -> None:
+    predictor = Predictor.load(model, detector=None, engine=engine, flip=False)
+    found = predictor.predict(dots(), BOX)
+    np.testing.assert_allclose(found.xy[0], TRUTH, atol=0.3)
+    assert (found.keypoint_score > 0.8).all()
+    assert found.score[0] == pytest.approx(0.8 * found.keypoint_score[0].mean(), rel=1e-5)
+
+
+def test_flip_exchanges_the_sides(model: Path) -> None:
+    """In the mirrored crop this network calls red left still, so after flipping back the red dot
+    votes for right_dot; the middle dot alone agrees with itself and must not move."""
+    plain = Predictor.load(model, detector=None, flip=False).predict(dots(), BOX)
+    both = Predictor.load(model, detector=None, flip=True).predict(dots(), BOX)
+    np.testing.assert_allclose(both.xy[0, 2], plain.xy[0, 2], atol=0.05)
+    np.testing.assert_allclose(both.keypoint_score[0, 2], plain.keypoint_score[0, 2], atol=0.01)
+    np.testing.assert_allclose(
+        both.keypoint_score[0, :2], plain.keypoint_score[0, :2] / 2, atol=0.05
+    )
+
+
+def test_a_box_over_the_border_and_the_whole_image(model: Path) -> None:
+    predictor = Predictor.load(model, detector=None, flip=False)
+    edge = np.array([[3.0, 6.0], [20.0, 15.0], [10.0, 40.0]])
+    over = Boxes(np.array([[-20, -20, 60, 80]]), np.ones(1))
+    np.testing.assert_allclose(predictor.predict(dots(edge), over).xy[0, 1:], edge[1:], atol=0.5)
+    whole = predictor.predict(dots())
+    assert whole.boxes.xywh.tolist() == [[0, 0, 160, 200]]
+    np.testing.assert_allclose(whole.xy[0], TRUTH, atol=0.5)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_many_images_in_full_batches_equal_one_by_one(model: Path, batch: int) -> None:
+    rng = np.random.default_rng(5)
+    images = [dots(TRUTH + rng.uniform(-8, 8, (1, 2))) for _ in range(7)]
+    counts = [1, 0, 3, 2, 0, 5, 1]
+    boxes = [
+        Boxes(BOX.xywh + rng.uniform(-4, 4, (n, 4)).astype(np.float32), np.ones(n)) for n in counts
+    ]
+    predictor = Predictor.load(model, detector=None, batch=batch)
+    together = predictor.predict(images, boxes)
+    assert [len(poses) for poses in together] == counts
+    for image, box, poses in zip(images, boxes, together, strict=True):
+        alone = predictor.predict(image, box)
+        np.testing.assert_allclose(poses.xy, alone.xy, atol=1e-3)
+        np.testing.assert_allclose(poses.score, alone.score, atol=1e-5)
+
+
+def test_a_bad_image_is_a_failure_in_its_place(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_text("no image")
+    predictor = Predictor.load(model, detector=None)
+    results = list(predictor.stream([dots(), tmp_path / "bad.jpg", dots()]))
+    assert [isinstance(result, Failure) for result in results] == [False, True, False]
+    with pytest.raises(ImageError, match=r"bad\.jpg"):
+        predictor.predict(tmp_path / "bad.jpg")
+
+
+def test_our_detectors_boxes_come_back_in_image_pixels(model: Path, tmp_path: Path) -> None:
+    """A 64 x 64 input of a 160 x 200 image: one factor, 64 / 200."""
+    path = one_box_detector(tmp_path / "one.onnx", [12.8, 16, 32, 48], 0.9)
+    found = Predictor.load(model, detector=path).predict(dots())
+    np.testing.assert_allclose(found.boxes.xywh, [[40, 50, 60, 100]], atol=1e-3)
+    none = one_box_detector(tmp_path / "none.onnx", [0, 0, 9, 9], 0.1)
+    assert len(Predictor.load(model, detector=none).predict(dots())) == 0
+
+
+def test_no_socket_is_opened(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    Predictor.load(model, detector=None, engine="openvino").predict(dots(), BOX)
+
+
+def test_wrong_models_are_named(model: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.onnx"
+    text.write_text("no model")
+    for engine in ("openvino", "onnx"):
+        with pytest.raises(ModelError, match=r"text\.onnx: not an ONNX model"):
+            Session(text, engine)
+    with pytest.raises(ModelError, match="no model file nothing"):
+        Session("nothing")
+    detector = one_box_detector(tmp_path / "one.onnx", [0, 0, 9, 9], 0.9)
+    with pytest.raises(ModelError, match="expected a pose model, this is detector"):
+        Predictor.load(detector, detector=None)
+    with pytest.raises(ModelError, match="not a person detector"):
+        Predictor.load(model, detector=model)
+    other = colour_model(tmp_path / "other.onnx", skeleton=_lsp())
+    with pytest.raises(ModelError, match="3 heatmaps, its skeleton lsp14 has 14"):
+        Predictor.load(other, detector=None).predict(dots(), BOX)
+    with pytest.raises(ModelError, match=r"other\.safetensors"):
+        Session(other, "torch")
+
+
+def _lsp() -> dict[str, object]:
+    from poised.types import Skeleton
+
+    return Skeleton.load("lsp14").to_dict()
+
+
+def test_sides_have_their_colours() -> None:
+    xy = np.array([[[20, 20], [60, 20], [40, 60]]])
+    poses = ImagePoses("a", (80, 80), DOTS, Boxes(np.array([[10, 10, 60, 60]]), np.ones(1)), xy,
+                       np.array([[1, 1, 0.1]]), np.ones(1))  # fmt: skip
+    picture = draw_poses(np.full((80, 80, 3), 90, np.uint8), poses)
+    assert tuple(picture[20, 20]) == COLOURS["left"]
+    assert tuple(picture[20, 60]) == COLOURS["right"]
+    np.testing.assert_allclose(picture[20, 40], COLOURS["middle"], atol=30)  # a thin line, smoothed
+    assert (picture[60, 40] == 90).all()  # too unsure to be drawn
+
+
+# the command line
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(dots()).save(tmp_path / "in" / name)
+    rows = [{"file_name": f"{n}.png", "bbox": BOX.xywh[0].tolist(), "score": 0.8} for n in "ab"]
+    (tmp_path / "boxes.json").write_text(json.dumps(rows))
+    return tmp_path
+
+
+def run(folder: Path, model: Path, *arguments: str) -> tuple[int, str]:
+    command = ["predict", str(folder / "in"), "--out", str(folder / "out"), "--model", str(model)]
+    result = CliRunner().invoke(app, [*command, *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def test_predict_writes_coco_results_and_pictures(folder: Path, model: Path) -> None:
+    code, output = run(folder, model, "--boxes", str(folder / "boxes.json"), "--no-flip")
+    assert code == 0, output
+    assert "2 people in 2 images" in output
+    records = json.loads((folder / "out" / "poses.json").read_text())
+    assert [record["image_id"] for record in records] == [1, 2]
+    assert records[0]["category_id"] == 1
+    assert records[0]["bbox"] == [40, 50, 75, 90]
+    points = np.array(records[0]["keypoints"]).reshape(3, 3)
+    np.testing.assert_allclose(points[:, :2], TRUTH, atol=0.3)
+    notes = json.loads((folder / "out" / "skeleton.json").read_text())
+    assert notes["keypoints"] == list(DOTS.keypoints)
+    drawn = cv2.imread(str(folder / "out" / "pictures" / "a.jpg"))
+    assert drawn.shape == (200, 160, 3)
+    assert not list((folder / "out").glob("*.part"))
+
+
+def test_the_formats_hold_the_same_numbers(folder: Path, model: Path) -> None:
+    arguments = ("--boxes", str(folder / "boxes.json"), "--no-draw", "--format")
+    for style in ("coco", "jsonl", "csv"):
+        assert run(folder, model, *arguments, style)[0] == 0
+    out = folder / "out"
+    coco = json.loads((out / "poses.json").read_text())
+    assert [json.loads(line) for line in (out / "poses.jsonl").read_text().splitlines()] == coco
+    with (out / "poses.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[1]["right_dot_x"]) == coco[1]["keypoints"][3]
+    assert not (out / "pictures").exists()
+
+
+def test_a_broken_file_is_set_aside_and_the_code_says_so(folder: Path, model: Path) -> None:
+    (folder / "in" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
+    code, output = run(folder, model, "--whole-image")
+    assert code == 1
+    assert "set aside" in output
+    assert "broken.jpg" in output
+    assert len(json.loads((folder / "out" / "poses.json").read_text())) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"file_name": "z.png", "bbox": [0, 0, 5, 5]}]', "'z.png' is none of the 2 images"),
+        ('[{"file_name": "a.png", "bbox": [0, 0, NaN, 5]}]', "record 0: bbox"),
+        ('[{"file_name": "a.png", "bbox": [0, 0, 5]}]', "record 0: bbox"),
+        ('[{"file_name": "a.png", "bbox": [0, 0, -5, 5]}]', "must be positive"),
+        ('[{"bbox": [0, 0, 5, 5]}]', "record 0: needs a file_name"),
+        ('[{"file_name": "a.png", "bb', "not JSON, or cut short"),
+        ('{"a": 1}', "expected a list"),
+    ],
+)
+def test_bad_box_files_are_refused(folder: Path, model: Path, content: str, message: str) -> None:
+    (folder / "boxes.json").write_text(content)
+    code, output = run(folder, model, "--boxes", str(folder / "boxes.json"))
+    assert code == 2
+    assert message in output
+    assert not (folder / "out").exists()
+
+
+def test_box_sources_exclude_each_other(folder: Path, model: Path) -> None:
+    code, output = run(folder, model, "--boxes", str(folder / "boxes.json"), "--whole-image")
+    assert code == 2
+    assert "exclude each other" in output

