@@ -49,9 +49,9 @@ def colour_model(path: Path, **changes: Any) -> Path:
     return _save(path, [pool], {"heatmaps": ["N", 3, 32, 24]}, notes)
 
 
-def one_box_detector(path: Path, box: list[float], score: float) -> Path:
-    """A detector of our own kind that always finds the same box, x1 y1 x2 y2 of a 64 x 64 input."""
-    constants = {"scores": np.array([[score]]), "boxes": np.array([[box]])}
+def fixed_detector(path: Path, boxes: list[list[float]], scores: list[float]) -> Path:
+    """A detector of our own kind that always finds the same x1 y1 x2 y2 of a 64 x 64 input."""
+    constants = {"scores": np.array([scores]), "boxes": np.array([boxes])}
     nodes = [
         helper.make_node(
             "Constant", [], [name], value=numpy_helper.from_array(value.astype(np.float32))
@@ -61,7 +61,7 @@ def one_box_detector(path: Path, box: list[float], score: float) -> Path:
     notes = {"kind": "detector", "name": "one", "input_wh": [64, 64], "mean": [0, 0, 0]}
     notes |= {"std": [1, 1, 1], "threshold": 0.3, "nms": 0.5}
     used = helper.make_node("Identity", ["images"], ["seen"])
-    shapes = {"scores": [1, 1], "boxes": [1, 1, 4], "seen": ["N", 3, 64, 64]}
+    shapes = {"scores": [1, len(scores)], "boxes": [1, len(boxes), 4], "seen": ["N", 3, 64, 64]}
     return _save(path, [*nodes, used], shapes, notes, input_size=(64, 64))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from models import DOTS, colour_model, one_box_detector
+from models import DOTS, colour_model, fixed_detector
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -99,11 +99,23 @@ def test_a_bad_image_is_a_failure_in_its_place(model: Path, tmp_path: Path) -> N
 
 def test_our_detectors_boxes_come_back_in_image_pixels(model: Path, tmp_path: Path) -> None:
     """A 64 x 64 input of a 160 x 200 image: one factor, 64 / 200."""
-    path = one_box_detector(tmp_path / "one.onnx", [12.8, 16, 32, 48], 0.9)
+    path = fixed_detector(tmp_path / "one.onnx", [[12.8, 16, 32, 48]], [0.9])
     found = Predictor.load(model, detector=path).predict(dots())
     np.testing.assert_allclose(found.boxes.xywh, [[40, 50, 60, 100]], atol=1e-3)
-    none = one_box_detector(tmp_path / "none.onnx", [0, 0, 9, 9], 0.1)
+    none = fixed_detector(tmp_path / "none.onnx", [[0, 0, 9, 9]], [0.1])
     assert len(Predictor.load(model, detector=none).predict(dots())) == 0
+
+
+def test_two_detected_boxes_of_one_person_give_one_pose(model: Path, tmp_path: Path) -> None:
+    """The boxes overlap too little for the detector's NMS, and hold the same dots."""
+    boxes = [[12.8, 16, 36.8, 44.8], [9.6, 12, 51.2, 60.8]]
+    detector = fixed_detector(tmp_path / "two.onnx", boxes, [0.6, 0.9])
+    predictor = Predictor.load(model, detector=detector, flip=False)
+    found = predictor.predict(dots())
+    assert len(found) == 1
+    np.testing.assert_allclose(found.boxes.score, 0.9)
+    both = Boxes(np.array([[40, 50, 75, 90], [30, 37.5, 130, 152.5]]), np.array([0.6, 0.9]))
+    assert len(predictor.predict(dots(), both)) == 2  # given boxes are all answered
 
 
 def test_no_socket_is_opened(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +134,7 @@ def test_wrong_models_are_named(model: Path, tmp_path: Path) -> None:
             Session(text, engine)
     with pytest.raises(ModelError, match="no model file nothing"):
         Session("nothing")
-    detector = one_box_detector(tmp_path / "one.onnx", [0, 0, 9, 9], 0.9)
+    detector = fixed_detector(tmp_path / "one.onnx", [[0, 0, 9, 9]], [0.9])
     with pytest.raises(ModelError, match="expected a pose model, this is detector"):
         Predictor.load(detector, detector=None)
     with pytest.raises(ModelError, match="not a person detector"):

@@ -19,10 +19,11 @@ from poised.crops import apply, crop_matrices, cut, heatmap_to_crop, invert
 from poised.heatmaps import decode, merge_flip
 from poised.images import ImageError, ImageSource, read_image
 from poised.runtime import Engine, ModelError, Session
-from poised.scores import pose_scores
+from poised.scores import oks_nms, pose_scores
 from poised.types import Boxes, ImagePoses, Skeleton
 
 READ_AHEAD = 8  # images waiting, decoded
+SAME_PERSON = 0.7  # OKS over which two poses of detected boxes are one person's
 Image = NDArray[np.uint8]
 
 
@@ -49,6 +50,7 @@ class _Waiting:
     name: str
     image: Image
     boxes: Boxes
+    detected: bool
     matrices: NDArray[np.float64]
     xy: NDArray[np.float32]
     score: NDArray[np.float32]
@@ -62,8 +64,10 @@ class Predictor:
     """Poses of everybody in images. Build one with `Predictor.load()`; it can be used for ever.
 
     flip: average with the mirrored crop, about half the speed. threshold: keypoint scores above
-    it count in a pose's score. batch: people a network call. padding: how much boxes grow, None
+    it count in a pose's score. batch: people a network call. padding: how much boxes grow; None
     takes the model's own, which is for a detector's tight boxes.
+
+    Of two poses alike (OKS > SAME_PERSON) the better is kept, unless their boxes were given.
     """
 
     def __init__(
@@ -183,7 +187,8 @@ class Predictor:
         matrices = crop_matrices(boxes.xywh, self.size, padding=self.padding, kind=notes["crop"])
         keypoints = len(self.skeleton)
         xy = np.zeros((len(boxes), keypoints, 2), np.float32)
-        return _Waiting(name, image, boxes, matrices, xy, np.zeros(xy.shape[:2], np.float32))
+        score = np.zeros(xy.shape[:2], np.float32)
+        return _Waiting(name, image, boxes, given is None, matrices, xy, score)
 
     def _estimate(self, people: list[tuple[_Waiting, int]]) -> None:
         """Fill in the keypoints of a batch of people."""
@@ -218,11 +223,15 @@ class Predictor:
     def _finish(self, entry: _Waiting | Failure) -> Predicted | Failure:
         if isinstance(entry, Failure):
             return entry
-        score = pose_scores(entry.boxes.score, entry.score, self.threshold)
+        boxes, xy, each = entry.boxes, entry.xy, entry.score
+        score = pose_scores(boxes.score, each, self.threshold)
+        if entry.detected:  # boxes that were given are all answered
+            area = boxes.xywh[:, 2] * boxes.xywh[:, 3]
+            kept = oks_nms(xy, area, score, self.skeleton.sigmas, SAME_PERSON)
+            boxes = Boxes(boxes.xywh[kept], boxes.score[kept])
+            xy, each, score = xy[kept], each[kept], score[kept]
         size = (entry.image.shape[1], entry.image.shape[0])
-        poses = ImagePoses(
-            entry.name, size, self.skeleton, entry.boxes, entry.xy, entry.score, score
-        )
+        poses = ImagePoses(entry.name, size, self.skeleton, boxes, xy, each, score)
         return Predicted(entry.image, poses)
 
 

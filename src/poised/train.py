@@ -73,7 +73,10 @@ def train(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> P
     """
     plan = recipe.optimise
     out.mkdir(parents=True, exist_ok=True)
-    loggers: list[Logger] = [CSVLogger(out, "log", ""), TensorBoardLogger(out, "log", "")]
+    loggers: list[Logger] = [
+        CSVLogger(out, "log", "", flush_logs_every_n_steps=1),
+        TensorBoardLogger(out, "log", ""),
+    ]
     fabric = Fabric(devices=1, precision=plan.precision, loggers=loggers)
     torch.manual_seed(plan.seed)
     samples = open_samples(recipe)
@@ -144,6 +147,8 @@ def train(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> P
                     fabric.log_dict({"loss": loss.item(), "lr": lr, "epoch": epoch}, step)
                 if time.monotonic() - saved > SAVE_EVERY_S:
                     save()
+                    if not progress.console.is_terminal:
+                        say(f"{done:.1%} epoch {epoch} step {step} loss {loss:.4f}")
                     saved = time.monotonic()
             else:
                 epoch, place = epoch + 1, 0
