@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -115,6 +116,19 @@ def test_missing_files_and_empty_folders_are_named(tmp_path: Path) -> None:
         list_images([tmp_path / "none"])
     with pytest.raises(ImageError, match="no image in this folder"):
         list_images([tmp_path])
+
+
+def test_an_unreadable_folder_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0)
+    user = os.geteuid()
+    try:
+        if user == 0:  # nothing is locked for root: ask as somebody else
+            os.seteuid(65534)
+        with pytest.raises(ImageError, match=r"locked: cannot be read: Permission denied"):
+            list_images([folder])
+    finally:
+        os.seteuid(user)
 
 
 def test_folders_are_searched_in_order(tmp_path: Path) -> None:

@@ -103,20 +103,21 @@ def list_images(paths: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            try:
-                inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-                next(path.iterdir(), None)  # rglob is silent where a folder cannot be read
-            except OSError as error:
-                raise ImageError(f"{path}: the folder cannot be read: {error.strerror}") from error
-            if not inside:
-                known = " ".join(sorted(SUFFIXES))
-                raise ImageError(f"{path}: no image in this folder; known: {known}")
-            found.extend(inside)
-        elif path.exists():
-            found.append(path)
-        else:
-            raise ImageError(f"{path}: no such file or folder")
+        try:
+            if not path.is_dir():
+                path.stat()
+                found.append(path)
+                continue
+            next(path.iterdir(), None)  # rglob is silent where a folder cannot be read
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        except FileNotFoundError as error:
+            raise ImageError(f"{path}: no such file or folder") from error
+        except OSError as error:
+            raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
+        if not inside:
+            known = " ".join(sorted(SUFFIXES))
+            raise ImageError(f"{path}: no image in this folder; known: {known}")
+        found.extend(inside)
     return found
 
 
