@@ -172,15 +172,14 @@ def train(
 ) -> None:
     """Train a network by a recipe; the same command again goes on where it stopped."""
     with _errors():
-        from poised.recipe import load_recipe
-
-        plan = load_recipe(recipe, overrides or [])
         try:
             from poised.export import export_onnx
+            from poised.recipe import load_recipe
             from poised.train import TrainingError
             from poised.train import train as run
         except ImportError as error:
             raise ValueError(f"training needs {error.name}: pip install 'poised[train]'") from error
+        plan = load_recipe(recipe, overrides or [])
         try:
             weights = run(plan, out or Path("runs") / plan.name, say=typer.echo)
         except TrainingError as error:
