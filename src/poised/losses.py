@@ -19,6 +19,19 @@ def mean_squared(maps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     return 0.5 * difference.square().mean()
 
 
+def hard_keypoints(maps: Tensor, targets: Tensor, weights: Tensor, count: int) -> Tensor:
+    """Online hard keypoint mining: each person's `count` worst labelled keypoints alone.
+
+    maps, targets: (N, K, h, w); weights: (N, K), 0 leaves a keypoint out. CPN, arXiv 1711.07319,
+    §4.2.3. Half the squared error of a map is averaged over its pixels; the worst are added and
+    divided by `count` (so `count` = K is `mean_squared`), also where fewer are labelled.
+    """
+    difference = (maps - targets) * weights[:, :, None, None]
+    each = 0.5 * difference.square().mean((2, 3))  # (N, K); 0 where unlabelled
+    count = min(count, each.shape[1])
+    return each.topk(count, dim=1).values.mean()
+
+
 def softmax_cross_entropy(maps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Cross-entropy of each joint's map, as a distribution over its pixels; 1 is a blind guess.
 

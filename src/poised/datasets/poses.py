@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from poised.augment import augmented_matrix, half_body_box, jitter_colour
 from poised.crops import apply, crop_to_heatmap, cut
@@ -69,7 +69,11 @@ class PoseCrops:
             torch.from_numpy(weights.astype(np.float32)),
         )
 
-    def loss(self, outputs: tuple[Tensor, ...], batch: list[Tensor]) -> Tensor:
+    def loss(self, outputs: tuple[Tensor, ...], batch: list[Tensor], network: nn.Module) -> Tensor:
+        """The network's own loss, or one for each of its outputs."""
         _, targets, weights = batch
+        if self.recipe.target.loss == "paper":
+            own: Tensor = network.loss(outputs, targets, weights)  # type: ignore[operator]
+            return own
         loss = softmax_cross_entropy if self.recipe.target.loss == "softmax" else mean_squared
         return torch.stack([loss(maps, targets, weights) for maps in outputs]).sum()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from poised.datasets import DATASETS
 from poised.datasets.mosaics import BoxMosaics
@@ -25,7 +25,7 @@ class Samples(Protocol):
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, ...]: ...
 
-    def loss(self, outputs: tuple[Tensor, ...], batch: Batch) -> Tensor: ...
+    def loss(self, outputs: tuple[Tensor, ...], batch: Batch, network: nn.Module) -> Tensor: ...
 
 
 def open_samples(recipe: Recipe) -> Samples:

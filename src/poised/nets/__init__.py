@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
+from poised.nets.cpn import CPN
+from poised.nets.csanet import CSANet
+from poised.nets.efafnet import EFAFNet
+from poised.nets.hourglass import StackedHourglass
+from poised.nets.hrnet import HRNet
 from poised.nets.lite_pyramid import LitePyramid
+from poised.nets.multi_context import MultiContextAttention
 from poised.nets.plain_pyramid import PlainPyramid
+from poised.nets.plain_resnet import PlainResNet
 from poised.nets.simple_baseline import SimpleBaseline
+from poised.nets.spcnet import SPCNet
 
 NETWORKS: dict[str, type[nn.Module]] = {
+    "cpn": CPN,
+    "csanet": CSANet,
+    "efafnet": EFAFNet,
+    "hourglass": StackedHourglass,
+    "hrnet": HRNet,
     "lite_pyramid": LitePyramid,
+    "multi_context": MultiContextAttention,
     "plain_pyramid": PlainPyramid,
+    "plain_resnet": PlainResNet,
     "simple_baseline": SimpleBaseline,
+    "spcnet": SPCNet,
 }
+BY_PARTS = ("csanet",)  # networks that supervise the skeleton's part groups apart
 
 
-def build(network: str, *, joints: int, **options: object) -> nn.Module:
-    """The network of that name for a skeleton of `joints` keypoints; options are its arguments."""
+def build(
+    network: str, *, joints: int, groups: Iterable[Sequence[int]] = (), **options: object
+) -> nn.Module:
+    """The network of that name for a skeleton of `joints` keypoints; options are its arguments.
+
+    groups: the skeleton's parts, for the networks in BY_PARTS. Raises ValueError that names what
+    does not fit.
+    """
     if network not in NETWORKS:
         close = difflib.get_close_matches(network, NETWORKS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"no network named {network!r}.{hint} Known: {', '.join(NETWORKS)}.")
+    if network in BY_PARTS:
+        options["groups"] = [list(group) for group in groups]
     try:
         return NETWORKS[network](joints=joints, **options)
     except TypeError as error:  # an option that the network does not have

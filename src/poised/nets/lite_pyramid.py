@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from poised.nets.efficientnet_lite import LEVEL_CHANNELS, EfficientNetLite0
+from poised.nets.layers import require_multiple
 
 
 class LitePyramid(nn.Module):
@@ -37,9 +38,7 @@ class LitePyramid(nn.Module):
         self.head = nn.Conv2d(width, joints, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        height, width = images.shape[-2:]
-        if height % 32 or width % 32:
-            raise ValueError(f"input is {width}x{height}, both sides must be multiples of 32")
+        require_multiple(images, 32)
         levels = self.backbone(images)[self.first :]
         x = self.smooth[-1](self.lateral[-1](levels[-1]))
         for index in range(len(levels) - 2, -1, -1):

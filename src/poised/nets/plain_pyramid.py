@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from poised.nets.layers import require_multiple
 from poised.nets.resnet import ResNet
 
 
@@ -30,9 +31,7 @@ class PlainPyramid(nn.Module):
         self.head = nn.Conv2d(2 * width, joints, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        height, width = images.shape[-2:]
-        if height % 32 or width % 32:
-            raise ValueError(f"input is {width}x{height}, both sides must be multiples of 32")
+        require_multiple(images, 32)
         levels = self.backbone(images)
         x = self.lateral[-1](levels[-1])
         for index in range(len(levels) - 2, -1, -1):

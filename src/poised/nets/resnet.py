@@ -6,12 +6,20 @@ a bottleneck stands on its 3x3 convolution, as in torchvision's published weight
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
-BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
+BLOCKS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
 
 
-def _shortcut(channels: int, out: int, stride: int) -> nn.Module | None:
+def projection(channels: int, out: int, stride: int) -> nn.Module | None:
     """The projection where a block changes shape; None where its input can be added as it is."""
     if stride == 1 and channels == out:
         return None
@@ -21,16 +29,14 @@ def _shortcut(channels: int, out: int, stride: int) -> nn.Module | None:
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions (Fig. 5, left): (N, channels, H, W) -> (N, planes, H/s, W/s)."""
 
-    expansion = 1
-
-    def __init__(self, channels: int, planes: int, stride: int) -> None:
+    def __init__(self, channels: int, planes: int, stride: int, dilation: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, planes, 3, stride, 1, bias=False)
+        self.conv1 = nn.Conv2d(channels, planes, 3, stride, dilation, dilation, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, dilation, dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = _shortcut(channels, planes, stride)
+        self.downsample = projection(channels, planes, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
@@ -42,19 +48,17 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 (Fig. 5, right): (N, channels, H, W) -> (N, 4 planes, H/s, W/s)."""
 
-    expansion = 4
-
-    def __init__(self, channels: int, planes: int, stride: int) -> None:
+    def __init__(self, channels: int, planes: int, stride: int, dilation: int = 1) -> None:
         super().__init__()
-        out = planes * self.expansion
+        out = 4 * planes
         self.conv1 = nn.Conv2d(channels, planes, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, stride, 1, bias=False)
+        self.conv2 = nn.Conv2d(planes, planes, 3, stride, dilation, dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
         self.conv3 = nn.Conv2d(planes, out, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = _shortcut(channels, out, stride)
+        self.downsample = projection(channels, out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
@@ -67,25 +71,42 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """(N, 3, H, W) -> C2, C3, C4, C5: maps of strides 4, 8, 16, 32.
 
-    depth: 18 or 50.
-    width: channels of the stem; 64 is the paper's, fewer suit a CPU.
+    depth:   18, 34, 50, 101 or 152.
+    width:   channels of the stem; 64 is the paper's, fewer suit a CPU.
+    dilated: how many of the last stages (0 to 3) keep their input's resolution and dilate instead.
+    block:   another builder of a residual block, (channels, planes, stride, dilation) to
+             4 planes; for depth 50 and more.
     """
 
-    def __init__(self, depth: int, width: int = 64) -> None:
+    def __init__(
+        self,
+        depth: int,
+        width: int = 64,
+        dilated: int = 0,
+        block: Callable[[int, int, int, int], nn.Module] | None = None,
+    ) -> None:
         super().__init__()
         if depth not in BLOCKS:
             raise ValueError(f"no ResNet of depth {depth}; known: {', '.join(map(str, BLOCKS))}")
-        block = BasicBlock if depth < 50 else Bottleneck
+        if not 0 <= dilated <= 3:
+            raise ValueError(f"dilated is {dilated}, expected 0 to 3 stages")
+        if block is None:
+            block = BasicBlock if depth < 50 else Bottleneck
+        expansion = 1 if depth < 50 else 4
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        channels, self.channels = width, []
+        channels, dilation, self.channels = width, 1, []
         for stage, count in enumerate(BLOCKS[depth]):
             planes, layer = width * 2**stage, nn.Sequential()
+            keeps = stage >= 4 - dilated
             for index in range(count):
-                layer.append(block(channels, planes, 2 if stage and not index else 1))
-                channels = planes * block.expansion
+                stride = 2 if stage and not index and not keeps else 1
+                layer.append(block(channels, planes, stride, dilation))
+                if keeps and not index:  # from here on the field is as wide as with a stride
+                    dilation *= 2
+                channels = planes * expansion
             self.add_module(f"layer{stage + 1}", layer)
             self.channels.append(channels)
 

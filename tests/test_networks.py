@@ -1,0 +1,214 @@
+"""What every network must do: learn by heart, keep its numbers, leave as ONNX, be a recipe."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs poised[train]")
+torch.set_num_threads(1)  # tensors this small only wait for each other's threads
+
+import onnxruntime
+from typer.testing import CliRunner
+
+from poised.cli import app
+from poised.cost import TOLERANCE, measure_cost
+from poised.datasets.lspet import read_lspet
+from poised.datasets.poses import PoseCrops
+from poised.nets import NETWORKS, build
+from poised.recipe import RecipeError, load_recipe, recipe_names
+from poised.types import Skeleton
+
+SMALL: dict[str, dict[str, object]] = {  # options that keep each paper's parts, and few channels
+    "cpn": {"width": 0.125},
+    "csanet": {"width": 0.125},
+    "efafnet": {"width": 0.125},
+    "hourglass": {"stacks": 2, "width": 0.125},
+    "hrnet": {"width": 0.125},
+    "lite_pyramid": {},
+    "multi_context": {"stacks": 5, "width": 0.125},  # the fifth stack attends to parts
+    "plain_pyramid": {"width": 8},
+    "plain_resnet": {"width": 0.125, "dilated": 1},
+    "simple_baseline": {"width": 0.125},
+    "spcnet": {"modules": 2, "width": 0.125},
+}
+RATES = {  # at which each learns by heart; more layers than these tests have time for cut down
+    "cpn": (1e-2, {}),
+    "csanet": (3e-3, {}),
+    "efafnet": (3e-3, {}),
+    "hourglass": (3e-3, {"stacks": 1}),
+    "hrnet": (3e-3, {}),
+    "multi_context": (1e-3, {"stacks": 1}),
+    "plain_resnet": (3e-3, {"depth": 18}),
+    "simple_baseline": (3e-3, {}),
+    "spcnet": (3e-3, {"modules": 1}),
+}
+SKELETON = Skeleton.load("lsp14")
+
+
+def small(name: str, **options: object) -> torch.nn.Module:
+    torch.manual_seed(0)
+    groups = list(SKELETON.groups.values())
+    return build(name, joints=len(SKELETON), groups=groups, **{**SMALL[name], **options})
+
+
+def images(count: int = 2) -> torch.Tensor:
+    return torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def test_every_network_is_tried_here() -> None:
+    assert set(SMALL) == set(NETWORKS)
+
+
+@pytest.fixture(scope="session")
+def eight_people(shared: Path) -> list[torch.Tensor]:
+    """Images, targets and weights of eight of LSPET's people, not augmented."""
+    recipe = load_recipe(
+        "lsp14",
+        [
+            "input.size=[64, 64]",
+            "target.sigma=2",  # wide: a squared error leaves the all-zero map sooner
+            "augment={rotate: 0, flip: 0, scale: [1, 1], shift: 0, half_body: 0, colour: 0}",
+        ],
+    )
+    samples = PoseCrops(read_lspet(shared / "data" / "lspet", "train")[:8], SKELETON, recipe)
+    return [torch.stack(part) for part in zip(*(samples[(0, i)] for i in range(8)), strict=True)]
+
+
+@pytest.mark.parametrize("name", sorted(RATES))
+def test_it_learns_eight_people_by_heart(name: str, eight_people: list[torch.Tensor]) -> None:
+    """Its own loss falls below 2% of the first within 400 steps."""
+    rate, options = RATES[name]
+    network = small(name, **options)
+    pictures, targets, weights = eight_people
+    optimiser = torch.optim.Adam(network.parameters(), lr=rate)
+    first = None
+    for _ in range(400):
+        loss = network.loss(network(pictures), targets, weights)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        first = first or loss.item()
+        if loss.item() < 0.02 * first:
+            return
+    pytest.fail(f"the loss went from {first:.4f} to {loss.item():.4f} only")
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_half_precision_and_memory_layout_keep_the_maps(name: str) -> None:
+    network = small(name).eval()
+    with torch.no_grad():
+        want = network(images())[-1]
+        last = network.to(memory_format=torch.channels_last)(
+            images().contiguous(memory_format=torch.channels_last)
+        )[-1]
+        with torch.autocast("cpu", torch.bfloat16):
+            half = network(images())[-1].float()
+    assert want.shape == (2, 14, 16, 16)
+    scale = want.std()
+    assert ((last - want).abs().max() / scale).item() < 1e-3
+    assert ((half - want).pow(2).mean().sqrt() / scale).item() < 0.1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_it_leaves_as_onnx(name: str, tmp_path: Path) -> None:
+    network = small(name).eval()
+    path = tmp_path / f"{name}.onnx"
+    torch.onnx.export(
+        network, (images(),), str(path), dynamo=False, opset_version=17, input_names=["images"]
+    )
+    with torch.no_grad():
+        want = network(images())[-1].numpy()
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    got = session.run(None, {"images": images().numpy()})[-1]
+    assert np.abs(got - want).max() / max(1.0, np.abs(want).max()) < 1e-3
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_builds_what_it_says(name: str) -> None:
+    """The prediction has the skeleton's keypoints at the recipe's stride; the row has a source."""
+    recipe = load_recipe(name)
+    joints = len(Skeleton.load(recipe.skeleton)) if recipe.skeleton else 5
+    groups = Skeleton.load(recipe.skeleton).groups.values() if recipe.skeleton else ()
+    with torch.device("meta"):
+        network = build(
+            recipe.network.name, joints=joints, groups=groups, **recipe.network.options
+        ).eval()
+        width, height = recipe.input.size
+        outputs = network(torch.zeros(1, 3, height, width))
+    stride = recipe.input.stride
+    assert {maps.shape[2:] for maps in outputs} == {(height // stride, width // stride)}
+    assert outputs[-1].shape[1] == joints
+    if recipe.target.loss == "paper":
+        assert recipe.paper
+        assert recipe.reported
+        weights = torch.ones(1, joints, device="meta")
+        assert network.loss(outputs, outputs[-1], weights).shape == ()
+
+
+def test_a_recipe_is_its_base_and_its_difference(tmp_path: Path) -> None:
+    base, row = load_recipe("cpn"), load_recipe("cpn-hard-10")
+    assert row.network.options == {"hard": 10}
+    assert (row.optimise, row.test, row.paper) == (base.optimise, base.test, base.paper)
+    assert [r.row for r in row.reported] == ["M 10"]  # the base's rows are the base's
+    (tmp_path / "mine.yaml").write_text("base: cpn-hard-10\n")
+    with pytest.raises(RecipeError, match="has a base itself, 'cpn'"):
+        load_recipe(str(tmp_path / "mine.yaml"))
+    with pytest.raises(RecipeError, match=r"no recipe 'cpm' \(close to it: cpn"):
+        load_recipe("cpm")
+
+
+def test_costs_are_those_of_public_implementations() -> None:
+    """Within 3% of the counts of public implementations, and of EFAFNet's own two."""
+    checked = 0
+    for name in ("cpn", "cpn-384x288", "csanet-sbn", "cpn-hourglass1", "spcnet-hourglass"):
+        row = measure_cost(load_recipe(name))
+        public = [p.figures for p in row.published if "MACs_G" in p.figures]
+        for figures in public:
+            assert row.params_m == pytest.approx(figures["params_M"], rel=TOLERANCE)
+            assert row.macs_g == pytest.approx(figures["MACs_G"], rel=TOLERANCE)
+            checked += 1
+    assert checked == 5
+    hrnet = measure_cost(load_recipe("efafnet-hrnet-w48-384x288"))
+    assert (hrnet.params_m, hrnet.macs_g) == pytest.approx((63.60, 35.31), rel=1e-3)
+    for name, params in (("efafnet-fasm", 37.0), ("efafnet-fasm-c", 39.28)):
+        assert measure_cost(load_recipe(name)).params_m == pytest.approx(params, rel=TOLERANCE)
+
+
+def test_public_costs_are_the_reference_files(shared: Path) -> None:
+    from poised.cost import PUBLIC
+
+    rows = json.loads((shared / "reference" / "network_costs.json").read_text())["rows"]
+    ours = {(size, joints, params, macs) for _, _, size, joints, params, macs, _ in PUBLIC}
+    theirs = {(tuple(r["input_wh"]), r["keypoints"], r["params_M"], r["macs_G"]) for r in rows}
+    assert ours == theirs
+
+
+def test_the_command_line_lists_shows_and_counts(tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    listed = run(app, ["recipes"])
+    assert listed.exit_code == 0
+    assert all(name in listed.output for name in ("csanet-ss-unweighted", "spcnet-flic", "lsp14"))
+    shown = run(app, ["recipes", "show", "cpn-hard-10"])
+    assert "hard: 10" in shown.output
+    assert "weight_decay: 1.0e-05" in shown.output  # from the base
+    counted = run(app, ["cost", "cpn-concat", "--json", str(tmp_path / "cost.json")])
+    assert counted.exit_code == 0, counted.output
+    assert json.loads((tmp_path / "cost.json").read_text())[0]["params_m"] == 25.726
+    wrong = run(app, ["cost"])
+    assert wrong.exit_code == 2
+    assert "name recipes, or give --all" in wrong.output
+
+
+@pytest.mark.parametrize("name", ["cpn", "csanet", "efafnet", "spcnet", "simple_baseline"])
+def test_the_pages_diagrams_are_the_code(name: str) -> None:
+    folder = Path(__file__).parents[1] / "docs"
+    spec = importlib.util.spec_from_file_location("draw_networks", folder / "draw_networks.py")
+    draw = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw)
+    assert draw.diagram(name) in (folder / "networks" / f"{name}.md").read_text("utf-8")
