@@ -181,7 +181,11 @@ def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     backbone = {name for name, _ in network.named_parameters() if name.startswith("backbone.")}
     groups = [
         {
-            "params": [p for n, p in network.named_parameters() if (n in backbone) == inside],
+            "params": [
+                p
+                for n, p in network.named_parameters()
+                if (n in backbone) == inside and p.requires_grad
+            ],
             "factor": factor,
         }
         for inside, factor in ((True, recipe.optimise.backbone), (False, 1.0))

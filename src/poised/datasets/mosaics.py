@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -25,7 +26,9 @@ from poised.recipe import Recipe
 
 SURE = 0.35  # a teacher's box below this score is left out of the loss
 SPREAD = 0.14  # of a box side: the standard deviation of its centre's Gaussian
-SINGLE = 0.45  # the share of samples that are one picture
+GRIDS, GRID_SHARES = (1, 2, 3), (0.4, 0.4, 0.2)  # pictures a side of a sample
+SCENE_SHARE = 0.35  # of the pictures: there are few scenes, and they are learnt by heart otherwise
+MIXED = 0.15  # the share of samples that are two, one shining through the other
 HELD_OUT = ("val2017",)  # folders that are never trained on
 LSPET_TRAIN = 8487  # its later images are held out for the pose model, and here too
 
@@ -70,6 +73,10 @@ class BoxMosaics:
         epoch, index = place
         rng = np.random.default_rng([self.recipe.optimise.seed, epoch, index])
         picture, boxes = self._compose(rng)
+        if rng.random() < MIXED:
+            other, more = self._compose(rng)
+            boxes = np.concatenate([boxes, more])
+            picture = np.asarray(cv2.addWeighted(picture, 0.5, other, 0.5, 0), dtype=np.uint8)
         picture = jitter_colour(picture, self.recipe.augment.colour, rng)
         image = ((picture.astype(np.float32) - self.mean) / self.std).transpose(2, 0, 1)
         targets = centre_targets(boxes, self.size, self.stride)
@@ -84,26 +91,30 @@ class BoxMosaics:
         )
 
     def _compose(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        size = self.size
+        """One picture, or a grid of 2x2 or 3x3 with random cuts; its boxes (N, 5)."""
+        size, side = self.size, int(rng.choice(GRIDS, p=GRID_SHARES))
         canvas = np.empty((size, size, 3), np.uint8)
-        canvas[:] = np.round(self.mean)
-        if rng.random() < SINGLE:
-            return canvas, self._place(canvas, (0, 0, size, size), 0.85, (0.6, 2.2), rng)
-        x, y = (int(size * rng.uniform(0.3, 0.7)) for _ in range(2))
-        parts = ((0, 0, x, y), (x, 0, size, y), (0, y, x, size), (x, y, size, size))
-        boxes = [self._place(canvas, part, 0.55, (0.7, 1.8), rng) for part in parts]
+        cuts = [
+            np.rint(size * (np.arange(side + 1) + jitter) / side).astype(int)
+            for jitter in np.pad(rng.uniform(-0.35, 0.35, (2, side - 1)), ((0, 0), (1, 1)))
+        ]
+        scales = (0.7, 2.0) if side == 1 else (1.0, 2.0)  # of what fits whole
+        boxes = [
+            self._place(canvas, (x0, y0, x1, y1), scales, rng)
+            for x0, x1 in pairwise(cuts[0].tolist())
+            for y0, y1 in pairwise(cuts[1].tolist())
+        ]
         return canvas, np.concatenate(boxes)
 
     def _place(
         self,
         canvas: NDArray[np.uint8],
         part: tuple[int, int, int, int],
-        scene_share: float,
         scales: tuple[float, float],
         rng: np.random.Generator,
     ) -> NDArray[np.float32]:
         """Put one picture into a part of the canvas, x0 y0 x1 y1; its boxes there, (N, 5)."""
-        pool = self.scenes if rng.random() < scene_share else self.singles
+        pool = self.scenes if rng.random() < SCENE_SHARE else self.singles
         path, boxes = pool[rng.integers(len(pool))]
         image = read_image(path)
         x0, y0, x1, y1 = part
