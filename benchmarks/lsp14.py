@@ -19,7 +19,7 @@ from common import machine
 
 from poised import Boxes, Predictor
 from poised.datasets.lspet import read_lspet
-from poised.metrics.pck import pck, torso_length
+from poised.metrics.pck import distances, pck, torso_length
 
 LIMB_JOINTS = 12
 
@@ -38,7 +38,8 @@ def measure(root: Path, model: str, engine: str = "auto", flip: bool = True) -> 
     length = torso_length(
         truth, visible, keypoints.index("left_shoulder"), keypoints.index("right_hip")
     )
-    joints = pck(np.concatenate([p.xy for p in poses]), truth, visible, length)
+    found = np.concatenate([p.xy for p in poses])
+    joints = pck(distances(found, truth, visible, length), 0.2)
     return {
         "people": len(people),
         "pck@0.2, 12 limb joints": round(float(joints[:LIMB_JOINTS].mean()), 2),

@@ -12,7 +12,7 @@ from poised.boxes.detector import Detector, decode_yolox
 from poised.boxes.files import BoxFileError, boxes_of, read_boxes
 from poised.images import read_image
 from poised.metrics.boxes import matched
-from poised.metrics.pck import pck, torso_length
+from poised.metrics.pck import distances, pck, torso_length
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,8 @@ def test_pck_by_hand() -> None:
     visible = np.array([[True, True, False]])
     length = torso_length(truth, visible, 0, 1)
     assert length.tolist() == [50]
-    got = pck(truth + np.array([[10, 0], [0, 10.1], [0, 0]]), truth, visible, length)
+    moved = truth + np.array([[10, 0], [0, 10.1], [0, 0]])
+    got = pck(distances(moved, truth, visible, length), 0.2)
     assert got[:2].tolist() == [100, 0]
     assert np.isnan(got[2])
     hidden = np.array([[True, False, True]])

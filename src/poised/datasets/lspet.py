@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from poised.datasets.person import Person, Split
+from poised.datasets.person import Person, check_split, joints_box
 
 LEAST_JOINTS = 4  # fewer give no box worth cutting
-ENLARGE = 0.25  # of the joints' box, on each side
 HELD_OUT = 500  # images at the end, never trained on
 
 
-def read_lspet(root: Path, split: Split) -> list[Person]:
+def read_lspet(root: Path, split: str) -> list[Person]:
     """Every person with at least four visible joints, in the file's order.
 
     LSPET has no official test part: "test" is the last 500 images, "train" all others. The
@@ -28,6 +27,7 @@ def read_lspet(root: Path, split: Split) -> list[Person]:
     """
     from scipy.io import loadmat  # only training and evaluation read MATLAB files
 
+    check_split(split, ("train", "test"), root)
     path = root / "joints.mat"
     if not path.is_file():
         raise FileNotFoundError(f"no {path}: LSPET's folder holds joints.mat and images/")
@@ -41,14 +41,6 @@ def read_lspet(root: Path, split: Split) -> list[Person]:
         if visible.sum() < LEAST_JOINTS or (index >= first_test) != (split == "test"):
             continue
         xy = np.stack([x, y], axis=-1).astype(np.float64)
-        people.append(
-            Person(root / "images" / f"im{index + 1:05d}.jpg", joints_box(xy, visible), xy, visible)
-        )
+        image = root / "images" / f"im{index + 1:05d}.jpg"
+        people.append(Person(image, joints_box(xy, visible), xy, visible, image_id=index + 1))
     return people
-
-
-def joints_box(xy: NDArray[np.float64], visible: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(4,) x, y, width, height of the visible joints (K, 2), enlarged, by 8 px at least, a side."""
-    low, high = xy[visible].min(0), xy[visible].max(0)
-    margin = np.maximum(ENLARGE * (high - low), 8)
-    return np.concatenate([low - margin, high - low + 2 * margin])

@@ -36,5 +36,14 @@ def open_samples(recipe: Recipe) -> Samples:
     if recipe.dataset.name not in DATASETS:
         known = ", ".join(DATASETS)
         raise ValueError(f"no data set named {recipe.dataset.name!r}; known: {known}")
-    people = DATASETS[recipe.dataset.name](recipe.dataset.root, "train")
-    return PoseCrops(people, Skeleton.load(str(recipe.skeleton)), recipe)
+    skeleton = Skeleton.load(str(recipe.skeleton))
+    everybody = DATASETS[recipe.dataset.name].read(recipe.dataset.root, recipe.dataset.train)
+    people = [person for person in everybody if not person.ignored]
+    if not people:
+        raise ValueError(f"{recipe.dataset.root}: nobody to train on in {recipe.dataset.train}")
+    if len(people[0].visible) != len(skeleton):
+        raise ValueError(
+            f"{recipe.dataset.root}: {len(people[0].visible)} keypoints a person, the skeleton "
+            f"{skeleton.name} has {len(skeleton)}"
+        )
+    return PoseCrops(people, skeleton, recipe)

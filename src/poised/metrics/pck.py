@@ -1,7 +1,12 @@
-"""PCK: the share of keypoints within a fraction of a reference length (Yang and Ramanan, 2013)."""
+"""PCK: the share of keypoints within a fraction of a reference length (Yang and Ramanan, 2013).
+
+PCKh takes MPII's head size for the length. A distance equal to the limit is correct. Figures are
+percent; a joint that is never labelled gives NaN.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,19 +14,61 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 
+NOT_IN_PCKH = ("pelvis", "thorax")  # MPII's published tables leave them out of the mean
+# the published tables' columns: the plain mean of two sides; the head is the head's top alone
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Head": ("head_top",),
+    "Shoulder": ("left_shoulder", "right_shoulder"),
+    "Elbow": ("left_elbow", "right_elbow"),
+    "Wrist": ("left_wrist", "right_wrist"),
+    "Hip": ("left_hip", "right_hip"),
+    "Knee": ("left_knee", "right_knee"),
+    "Ankle": ("left_ankle", "right_ankle"),
+}
 
-def pck(
-    xy: Floats, truth: Floats, visible: NDArray[np.bool_], length: Floats, fraction: float = 0.2
-) -> NDArray[np.float64]:
-    """Each joint's share (K,) in percent of visible keypoints within `fraction` x `length`.
 
-    xy, truth: (P, K, 2) pixels; visible: (P, K); length: (P,) pixels. A distance equal to the
-    limit is correct. A joint that is never visible gives NaN.
+def distances(xy: Floats, truth: Floats, labelled: NDArray[np.bool_], length: Floats) -> Floats:
+    """(P, K) distances in units of each person's length; NaN where not labelled.
+
+    xy, truth: (P, K, 2) pixels; labelled: (P, K); length: (P,) pixels.
     """
-    distance = np.linalg.norm(np.asarray(xy, np.float64) - truth, axis=-1)
-    right = (distance <= fraction * length[:, None]) & visible
+    apart = np.linalg.norm(np.asarray(xy, np.float64) - truth, axis=-1) / length[:, None]
+    return np.where(labelled, apart, np.nan)
+
+
+def pck(apart: Floats, fractions: float | Sequence[float]) -> NDArray[np.float64]:
+    """Each joint's PCK, (K,), or (T, K) at T fractions; apart: `distances`."""
+    limits = np.asarray(fractions, np.float64)
+    ordered = np.sort(apart, axis=0)  # NaN last
+    counted = np.isfinite(apart).sum(0)
+    right = np.stack(
+        [np.searchsorted(column, limits, side="right") for column in ordered.T], axis=-1
+    )
     with np.errstate(invalid="ignore"):
-        return np.asarray(100 * right.sum(0) / visible.sum(0))
+        return np.asarray(100 * right / counted)
+
+
+def area_under_curve(apart: Floats, largest: float, steps: int = 100) -> NDArray[np.float64]:
+    """(K,) the mean PCK over fractions from 0 to `largest`: MPII's AUC."""
+    return np.asarray(pck(apart, np.linspace(0, largest, steps + 1).tolist()).mean(0))
+
+
+def labelled_mean(
+    each: Floats, apart: Floats, keypoints: Sequence[str], left_out: Sequence[str] = ()
+) -> float:
+    """The mean over joints, each weighted by how often it is labelled; some left out."""
+    count = np.isfinite(apart).sum(0) * ~np.isin(keypoints, left_out)
+    return float((np.where(count > 0, each, 0) * count).sum() / count.sum())
+
+
+def grouped(each: Floats, keypoints: Sequence[str]) -> dict[str, float]:
+    """The published tables' columns, of the joints (K,) that the skeleton has."""
+    place = {name: index for index, name in enumerate(keypoints)}
+    return {
+        group: float(np.mean([each[place[name]] for name in names]))
+        for group, names in GROUPS.items()
+        if all(name in place for name in names)
+    }
 
 
 def torso_length(

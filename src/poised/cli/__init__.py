@@ -1,0 +1,8 @@
+"""The command line: parses and calls, decides nothing. One file a family of commands."""
+
+from __future__ import annotations
+
+from poised.cli import evaluate, predict, train
+from poised.cli.common import app
+
+__all__ = ["app", "evaluate", "predict", "train"]

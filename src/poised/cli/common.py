@@ -1,0 +1,74 @@
+"""What the commands share: the app, their choices, and how errors and tables are shown."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Find people in images and say where their joints are; train and compare the networks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+class Engine(str, Enum):
+    auto = "auto"
+    openvino = "openvino"
+    onnx = "onnx"
+    torch = "torch"
+
+
+class Format(str, Enum):
+    coco = "coco"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from poised import __version__
+
+        typer.echo(f"poised {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find people in images and say where their joints are; train and compare the networks."""
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    """The user's mistakes as one line and exit code 2; ours as a traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """A missing package as the `pip install` that brings it."""
+    try:
+        yield
+    except ImportError as error:
+        raise ValueError(f"this needs {error.name}: pip install 'poised[{name}]'") from error
+
+
+def print_table(table: Any) -> None:
+    """At the terminal's width; whole lines where the output is a file."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 200).print(table)

@@ -1,0 +1,114 @@
+"""`poised predict`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from poised.cli.common import Engine, Format, app, errors
+
+
+@app.command()
+def predict(
+    paths: Annotated[list[Path], typer.Argument(help="Images, and folders of images.")],
+    out: Annotated[Path, typer.Option(help="The folder for the results.")],
+    boxes: Annotated[Path | None, typer.Option(help="A JSON list of boxes, see the docs.")] = None,
+    detector: Annotated[str, typer.Option(help="A bundled detector or an ONNX file.")] = "person",
+    whole_image: Annotated[
+        bool, typer.Option("--whole-image", help="One person fills each image.")
+    ] = False,
+    model: Annotated[str, typer.Option(help="A bundled pose model or an ONNX file.")] = "lsp14",
+    engine: Annotated[Engine, typer.Option(help="What runs the networks.")] = Engine.auto,
+    flip: Annotated[bool, typer.Option(help="Average with the mirrored crop.")] = True,
+    threshold: Annotated[
+        float, typer.Option(help="Least keypoint score to draw and to count.")
+    ] = 0.2,
+    style: Annotated[Format, typer.Option("--format", help="Of the results.")] = Format.coco,
+    draw: Annotated[bool, typer.Option(help="Write a picture for each image.")] = True,
+    batch: Annotated[int, typer.Option(help="People a network call.")] = 32,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all.")] = None,
+) -> None:
+    """Write everybody's pose in PATHS to OUT, as a table and as pictures.
+
+    Exit code 1 says that some images could not be used, 2 that nothing was done.
+    """
+    with errors():
+        if sum([boxes is not None, whole_image, detector != "person"]) > 1:
+            raise ValueError("--boxes, --detector and --whole-image exclude each other; give one")
+        from poised.boxes.files import boxes_of, read_boxes
+        from poised.images import list_images
+        from poised.predict import Predictor
+
+        images = list_images(paths)
+        given = boxes_of(read_boxes(boxes), images, boxes) if boxes else None
+        predictor = Predictor.load(
+            model,
+            detector=None if whole_image or boxes else detector,
+            engine=engine.value,
+            threads=threads,
+            flip=flip,
+            batch=batch,
+            threshold=threshold,
+        )
+        failed = _write(predictor, images, given, out, style.value, draw)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _write(
+    predictor: Any,
+    images: list[Path],
+    given: dict[Path, Any] | None,
+    out: Path,
+    style: Any,
+    draw: bool,
+) -> int:
+    """Run the predictor over the images into the folder; the number of images set aside."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from poised.draw import draw_poses
+    from poised.images import write_jpeg
+    from poised.predict import Failure
+    from poised.results import ResultWriter
+
+    boxes = [given[path] for path in images] if given is not None else None
+    names = picture_names(images)
+    failed = 0
+    terminal = sys.stderr.isatty()
+    with ResultWriter(out, predictor.skeleton, style) as results:
+        stream: Any = predictor.stream(images, boxes)
+        if terminal:
+            console = Console(stderr=True)
+            stream = track(stream, total=len(images), description="poses", console=console)
+        for path, result in zip(images, stream, strict=True):
+            if isinstance(result, Failure):
+                failed += 1
+                typer.echo(f"set aside: {result.reason}", err=True)
+                continue
+            results.write(result.poses)
+            if draw:
+                picture = draw_poses(result.image, result.poses, predictor.threshold)
+                write_jpeg(out / "pictures" / names[path], picture)
+            if not terminal:
+                typer.echo(f"{path}: {len(result.poses)} people")
+    done = len(images) - failed
+    typer.echo(f"{results.people} people in {done} images -> {results.path}")
+    if draw and done:
+        typer.echo(f"pictures -> {out / 'pictures'}")
+    if failed:
+        typer.echo(f"{failed} of {len(images)} images were set aside, see above", err=True)
+    return failed
+
+
+def picture_names(images: list[Path]) -> dict[Path, str]:
+    """A file name for each image's picture: its own stem, numbered where two images share it."""
+    taken: dict[str, int] = {}
+    names = {}
+    for path in images:
+        count = taken[path.stem] = taken.get(path.stem, 0) + 1
+        names[path] = f"{path.stem}.jpg" if count == 1 else f"{path.stem}-{count}.jpg"
+    return names

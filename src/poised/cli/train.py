@@ -1,0 +1,138 @@
+"""`poised train`, and the commands about recipes and weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from poised.cli.common import app, errors, extra, print_table
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe of the package, or a YAML file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, e.g. optimise.epochs=5")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder; default: runs/<recipe>.")] = None,
+) -> None:
+    """Train a network by a recipe; the same command again goes on where it stopped."""
+    with errors(), extra("train"):
+        from poised.export import export_onnx
+        from poised.recipe import load_recipe
+        from poised.train import TrainingError
+        from poised.train import train as run
+
+        plan = load_recipe(recipe, overrides or [])
+        try:
+            weights = run(plan, out or Path("runs") / plan.name, say=typer.echo)
+        except TrainingError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(1) from error
+        typer.echo(f"exported -> {export_onnx(weights, weights.with_suffix('.onnx'))}")
+
+
+recipes_app = typer.Typer(help="The recipes: one for each row of the papers' tables.")
+app.add_typer(recipes_app, name="recipes", invoke_without_command=True)
+
+
+@recipes_app.callback()
+def recipes(context: typer.Context) -> None:
+    """List the recipes: what they build, on which data, and which rows they stand for."""
+    if context.invoked_subcommand is not None:
+        return
+    with errors():
+        from rich.table import Table
+
+        from poised.recipe import load_recipe, recipe_names
+
+        table = Table("recipe", "network", "data", "size", "stands for")
+        for name in recipe_names():
+            recipe = load_recipe(name)
+            rows = [f"{row.source}: {row.row} {_figure(row.figures)}" for row in recipe.reported]
+            width, height = recipe.input.size
+            table.add_row(
+                name, recipe.network.name, recipe.dataset.name, f"{width}x{height}", "\n".join(rows)
+            )
+        print_table(table)
+
+
+def _figure(figures: dict[str, float]) -> str:
+    """The one figure that a row is known by."""
+    known = [name for name in ("AP", "Total", "AP_medium") if name in figures]
+    return f"({known[0]} {figures[known[0]]:g})" if known else ""
+
+
+@recipes_app.command("show")
+def show_recipe(
+    name: Annotated[str, typer.Argument(help="A recipe of the package, or a YAML file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value")] = None,
+) -> None:
+    """Print a recipe with everything filled in: its base, its defaults, its source."""
+    with errors():
+        import yaml
+
+        from poised.recipe import load_recipe, recipe_files
+
+        recipe = load_recipe(name, overrides or [])
+        typer.echo(f"# {recipe_files().get(name, name)}")
+        values = recipe.model_dump(mode="json")
+        typer.echo(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100), nl=False)
+
+
+@app.command()
+def cost(
+    names: Annotated[list[str] | None, typer.Argument(help="Recipes, or YAML files.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every recipe.")] = False,
+    out: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+) -> None:
+    """Count parameters, multiplications and activations, beside what was published."""
+    with errors(), extra("train"):
+        import json
+
+        from rich.table import Table
+
+        from poised.cost import measure_cost
+        from poised.recipe import load_recipe, recipe_names
+
+        if not names and not everything:
+            raise ValueError("name recipes, or give --all")
+        costs = [measure_cost(load_recipe(name)) for name in names or recipe_names()]
+        table = Table("recipe", "params M", "MACs G", "activations M", "published", "why not equal")
+        for row in costs:
+            published = "\n".join(map(str, row.published))
+            figures = (f"{row.params_m:.2f}", f"{row.macs_g:.2f}", f"{row.activations_m:.1f}")
+            table.add_row(row.recipe, *figures, published, row.why)
+        print_table(table)
+        if out is not None:
+            out.write_text(json.dumps([row.as_dict() for row in costs], indent=1), "utf-8")
+            typer.echo(f"figures -> {out}")
+
+
+@app.command("import-backbone")
+def import_backbone(
+    file: Annotated[Path, typer.Argument(help="torchvision's ResNet or Inception-ResNet-v2.")],
+    out: Annotated[Path | None, typer.Option(help="Default: beside it, .safetensors.")] = None,
+) -> None:
+    """Turn an ImageNet file into safetensors, for `backbone.weights` of a recipe."""
+    with errors(), extra("train"):
+        from poised.pretrained import import_backbone as run
+
+        target = out or file.with_suffix(".safetensors")
+        typer.echo(f"{run(file, target)} -> {target}")
+
+
+@app.command("import-weights")
+def import_weights(
+    file: Annotated[Path, typer.Argument(help="A trained checkpoint of another project.")],
+    kind: Annotated[str, typer.Option("--as", help="sbn-hrnet, hrnet, hourglass or cpn-pytorch.")],
+    out: Annotated[Path | None, typer.Option(help="Default: beside it, .safetensors.")] = None,
+) -> None:
+    """Turn a public checkpoint into ours, for `network.weights` of a recipe."""
+    with errors(), extra("train"):
+        from poised.pretrained import import_weights as run
+
+        target = out or file.with_suffix(".safetensors")
+        typer.echo(f"{run(file, kind, target)} -> {target}")

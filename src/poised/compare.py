@@ -1,0 +1,115 @@
+"""Runs side by side, with an interval on their difference, where their protocols are alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROUNDS = 2000  # of the bootstrap
+COVERED = 0.95
+# what two runs may differ in: who is measured, not how
+OWN_FIELDS = (
+    "poised",
+    "root",
+    "model",
+    "model_sha256",
+    "engine",
+    "predictions",
+    "predictions_sha256",
+    "predictions_counted",
+)
+
+
+class CompareError(ValueError):
+    """Runs that cannot be compared: names the files and the fields."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """share: points scored of those to be had, percent; low, high: of its difference to the first.
+
+    unlike: the protocol's fields in which the run differs from the first.
+    """
+
+    name: str
+    figures: dict[str, float]
+    share: float
+    low: float
+    high: float
+    unlike: dict[str, tuple[Any, Any]]
+
+
+def compare(paths: Sequence[Path], *, anyway: bool = False, seed: int = 0) -> list[Difference]:
+    """Each run against the first: a paired bootstrap over the images that they share.
+
+    The interval holds 95% of the differences of the share of points scored (see
+    evaluate.Evaluation.samples) when images are drawn with replacement. Raises CompareError for a
+    file that `poised evaluate` did not write, for unlike protocols unless `anyway`, and for runs
+    without a common image.
+    """
+    runs = [_read(path) for path in paths]
+    first = runs[0]
+    found = []
+    for path, run in zip(paths, runs, strict=True):
+        unlike = {
+            field: (first["protocol"].get(field), run["protocol"].get(field))
+            for field in sorted({*first["protocol"], *run["protocol"]} - set(OWN_FIELDS))
+            if first["protocol"].get(field) != run["protocol"].get(field)
+        }
+        if unlike and not anyway:
+            fields = "; ".join(f"{f}: {a!r} and {b!r}" for f, (a, b) in unlike.items())
+            raise CompareError(f"{paths[0]} and {path} were not measured alike: {fields}")
+        low, high = _interval(first["samples"], run["samples"], seed, path)
+        share = 100 * sum(run["samples"]["scored"]) / sum(run["samples"]["possible"])
+        found.append(Difference(str(path), run["figures"], share, low, high, unlike))
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise CompareError(f"no file {path}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CompareError(f"{path}: not JSON, or cut short: {error}") from error
+    if not isinstance(values, dict) or not {"figures", "protocol", "samples"} <= set(values):
+        raise CompareError(f"{path}: `poised evaluate --out` did not write this")
+    return values
+
+
+def _interval(
+    first: dict[str, list[Any]], second: dict[str, list[Any]], seed: int, path: Path
+) -> tuple[float, float]:
+    """Percent, low and high, of the second's share less the first's."""
+    images = np.intersect1d(first["image"], second["image"])
+    if not len(images):
+        raise CompareError(f"{path} has no image in common with the first run")
+    a, b = _by_image(first, images), _by_image(second, images)
+    drawn = np.random.default_rng(seed).multinomial(
+        len(images), np.full(len(images), 1 / len(images)), size=ROUNDS
+    )
+    shares = [100 * (drawn @ scored) / (drawn @ possible) for scored, possible in (a, b)]
+    tail = (1 - COVERED) / 2
+    low, high = np.quantile(shares[1] - shares[0], [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _by_image(
+    samples: dict[str, list[Any]], images: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points scored and possible of each image."""
+    image = np.array(samples["image"])
+    kept = np.isin(image, images)
+    place = np.searchsorted(images, image[kept])
+    scored, possible = (np.array(samples[k], np.float64)[kept] for k in ("scored", "possible"))
+    count = len(images)
+    scored_of, possible_of = (
+        np.bincount(place, points, count).astype(np.float64) for points in (scored, possible)
+    )
+    return scored_of, possible_of

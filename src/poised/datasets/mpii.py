@@ -1,0 +1,111 @@
+"""MPII Human Pose (Andriluka et al., CVPR 2014): its MATLAB file, and the public JSON form.
+
+The JSON form (`annot/train.json`, `annot/valid.json`) has the split of 22,246 and 2,958 people
+that papers validate on; `mpii_human_pose_v1_u12_1.mat` has the head boxes that PCKh needs, and
+everybody. Images are in `images/`. MATLAB's first pixel is (1, 1): 1 is taken off.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poised.datasets.person import DatasetError, Person
+
+MATLAB = "mpii_human_pose_v1_u12_1.mat"
+JOINTS = 16
+SIDE = 200.0  # pixels of a person's box at scale 1
+LOWER = 15.0  # pixels at scale 1 that the box's centre lies below `center`, to hold the feet
+HEAD = 0.6  # of the head box's diagonal: the head size
+
+
+def read_mpii(root: Path, split: str) -> list[Person]:
+    """The annotated people of a JSON form's file, or of the MATLAB file.
+
+    split: "train" or "valid" and any other JSON file's stem, its folder `annot/` or root itself;
+    "matlab-train" for all training people of the MATLAB file. The box is the square of side 200 x
+    scale around the centre, lowered by 15 x scale, as the field crops it (before padding). Raises
+    FileNotFoundError or DatasetError naming file, record and field.
+    """
+    if split == "matlab-train":
+        return _read_matlab(root, root / MATLAB)
+    for path in (root / "annot" / f"{split}.json", root / f"{split}.json"):
+        if path.is_file():
+            return _read_json(root, path)
+    raise FileNotFoundError(f"no {root / 'annot' / split}.json, nor in {root} itself")
+
+
+def _read_json(root: Path, path: Path) -> list[Person]:
+    try:
+        records = json.loads(path.read_text("utf-8"))
+    except json.JSONDecodeError as error:
+        raise DatasetError(f"{path}: not JSON, or cut short: {error}") from error
+    images = root / "images" if (root / "images").is_dir() else root
+    numbers: dict[str, int] = {}
+    people = []
+    for index, record in enumerate(records):
+        try:
+            xy = np.array(record["joints"], np.float64).reshape(JOINTS, 2) - 1
+            visible = np.array(record["joints_vis"]).reshape(JOINTS) > 0
+            box = _box(np.array(record["center"], np.float64), float(record["scale"]))
+            name = str(record["image"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"{path}: record {index}: {error!r}") from error
+        number = numbers.setdefault(name, len(numbers) + 1)
+        people.append(Person(images / name, box, xy, visible, image_id=number))
+    return people
+
+
+def _read_matlab(root: Path, path: Path) -> list[Person]:
+    from scipy.io import loadmat  # only training and evaluation read MATLAB files
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path}: MPII's annotation as its site gives it")
+    release = loadmat(path, squeeze_me=True, struct_as_record=False)["RELEASE"]
+    people = []
+    for index, (image, trains) in enumerate(
+        zip(np.atleast_1d(release.annolist), np.atleast_1d(release.img_train), strict=True)
+    ):
+        if not trains:
+            continue
+        for rect in np.atleast_1d(image.annorect):
+            person = _person(rect, root / "images" / str(image.image.name), index + 1)
+            if person is not None:
+                people.append(person)
+    return people
+
+
+def _person(rect: Any, image: Path, image_id: int) -> Person | None:
+    """One annorect; None where it has no keypoints, as many of the background have."""
+    points = getattr(getattr(rect, "annopoints", None), "point", None)
+    if points is None or not hasattr(rect, "objpos") or not hasattr(rect.objpos, "x"):
+        return None
+    xy = np.zeros((JOINTS, 2))
+    visible, hidden = np.zeros(JOINTS, np.bool_), np.zeros(JOINTS, np.bool_)
+    for point in np.atleast_1d(points):
+        joint = int(point.id)
+        xy[joint] = point.x - 1, point.y - 1
+        visible[joint] = True
+        seen = str(getattr(point, "is_visible", ""))  # of 0, 1, "0", "1", or an empty array
+        hidden[joint] = seen in ("0", "0.0")
+    corners = np.array([rect.x1, rect.y1, rect.x2, rect.y2], np.float64)
+    return Person(
+        image,
+        _box(np.array([rect.objpos.x, rect.objpos.y], np.float64), float(rect.scale)),
+        xy,
+        visible,
+        occluded=hidden,
+        image_id=image_id,
+        head_size=HEAD * float(np.hypot(*(corners[2:] - corners[:2]))),
+    )
+
+
+def _box(centre: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """(4,) from MPII's 1-based centre and scale."""
+    side = SIDE * scale
+    middle = centre + np.array([0.0, LOWER * scale]) - 1
+    return np.concatenate([middle - side / 2, [side, side]])

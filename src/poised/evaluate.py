@@ -1,0 +1,350 @@
+"""Figures that say how they were made: a data set's own metric, and the protocol beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poised.boxes.files import boxes_of, read_boxes
+from poised.datasets import DATASETS, Person
+from poised.datasets.coco import person_area, read_annotations
+from poised.metrics.coco import (
+    CROWDED,
+    check_results,
+    crowdpose_figures,
+    evaluator_name,
+    oks_figures,
+    read_results,
+)
+from poised.metrics.pck import (
+    NOT_IN_PCKH,
+    area_under_curve,
+    distances,
+    grouped,
+    labelled_mean,
+    pck,
+    torso_length,
+)
+from poised.predict import SAME_PERSON, Predictor
+from poised.runtime import find_model
+from poised.scores import oks
+from poised.types import Boxes, Skeleton
+
+PCK_FRACTION = 0.2
+PCKH_FRACTION = 0.5
+TORSO = {"flic": ("right_shoulder", "left_hip")}  # others: left shoulder, right hip
+OTHERS_TORSO = ("left_shoulder", "right_hip")
+MATCHED = 0.5  # least OKS of a prediction that a person got
+HEADS = ("neck", "head_top")
+BoxesFrom = Literal["truth", "detector"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """figures: by name; protocol: everything that a figure depends on, by name.
+
+    samples: what `compare` draws from: of each labelled person the image, the points scored and
+    the points to be had. For PCK a point is a keypoint; for OKS it is the OKS of the prediction
+    that the person got, best score first, 0 below 0.5.
+    """
+
+    figures: dict[str, float]
+    protocol: dict[str, Any]
+    samples: dict[str, list[Any]]
+
+    def write(self, path: Path) -> None:
+        """As JSON, whole or not at all."""
+        partial = path.with_name(path.name + ".part")
+        values = {"figures": self.figures, "protocol": self.protocol, "samples": self.samples}
+        partial.write_text(json.dumps(values) + "\n", "utf-8")
+        os.replace(partial, path)
+
+
+def usual_split(dataset: str) -> str:
+    """The part of a data set that figures are given on."""
+    usual = {"coco": "val2017", "crowdpose": "test", "mpii": "matlab-train"}
+    return usual.get(dataset, "test")
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def evaluate_model(
+    predictor: Predictor,
+    dataset: str,
+    root: Path,
+    split: str,
+    boxes: BoxesFrom | Path = "truth",
+    detector: str = "person",
+) -> Evaluation:
+    """Predict a data set's people and score them by its metric.
+
+    boxes: the annotated ones, the predictor's detector's (then named by `detector`), or a box
+    file. Only keypoints that both skeletons name count.
+    """
+    source = _known(dataset)
+    people = source.read(root, split)
+    skeleton = Skeleton.load(source.skeleton)
+    protocol = _protocol(dataset, split, root) | {
+        "boxes": boxes if isinstance(boxes, str) else boxes.name,
+        "flip": predictor.flip,
+        "padding": predictor.padding,
+        "decoder": predictor.session.metadata["decoder"],
+        "crop": predictor.session.metadata["crop"],
+        "pose_score": f"box score x mean keypoint score above {predictor.threshold}",
+        "model": predictor.session.path.name,
+        "model_sha256": sha256(predictor.session.path),
+        "engine": predictor.session.engine,
+    }
+    if isinstance(boxes, Path):
+        protocol["boxes_sha256"] = sha256(boxes)
+    if boxes == "detector":
+        file = find_model(detector)
+        protocol |= {"detector": file.name, "detector_sha256": sha256(file)}
+        protocol["pose_nms"] = f"OKS above {SAME_PERSON}"
+    places = _shared_keypoints(predictor.skeleton, skeleton)
+    if source.metric in ("oks", "crowdpose"):
+        truth, folder = read_annotations(root, split)
+        results = _results(predictor, truth, people, folder, places, boxes)
+        return _score_results(dataset, skeleton, truth, results, protocol, sorted(places))
+    if boxes != "truth":
+        raise ValueError(f"{dataset} is scored person by person: its boxes are the annotated ones")
+    given = [_sure(person.xywh[None]) for person in people]
+    poses = predictor.predict([person.image for person in people], given)
+    xy = np.full((len(people), len(skeleton), 2), np.nan)
+    found = np.concatenate([pose.xy for pose in poses])
+    xy[:, list(places)] = found[:, list(places.values())]
+    return _score_people(dataset, skeleton, people, xy, protocol, sorted(places))
+
+
+def evaluate_results(
+    results: Path, dataset: str, root: Path, split: str, skeleton: str | None = None
+) -> Evaluation:
+    """Score anybody's COCO results file. Raises ResultsError naming file, record and field."""
+    source = _known(dataset)
+    if source.metric not in ("oks", "crowdpose"):
+        raise ValueError(f"{dataset} has no results format; coco and crowdpose have")
+    truth, _ = read_annotations(root, split)
+    named = Skeleton.load(skeleton or source.skeleton)
+    values = read_results(results)
+    check_results(values, {i["id"] for i in truth["images"]}, len(named), str(results))
+    protocol = _protocol(dataset, split, root)
+    protocol |= {"predictions": results.name, "predictions_sha256": sha256(results)}
+    return _score_results(dataset, named, truth, values, protocol, list(range(len(named))))
+
+
+def _known(dataset: str) -> Any:
+    if dataset not in DATASETS:
+        raise ValueError(f"no data set named {dataset!r}; known: {', '.join(DATASETS)}")
+    return DATASETS[dataset]
+
+
+def _protocol(dataset: str, split: str, root: Path) -> dict[str, Any]:
+    from poised import __version__
+
+    return {"poised": __version__, "dataset": dataset, "split": split, "root": root.name}
+
+
+def _shared_keypoints(predicted: Skeleton, wanted: Skeleton) -> dict[int, int]:
+    """Place in the wanted skeleton -> place in the predicted one, of the names in both."""
+    there = {name: index for index, name in enumerate(predicted.keypoints)}
+    places = {k: there[name] for k, name in enumerate(wanted.keypoints) if name in there}
+    if not places:
+        raise ValueError(f"skeletons {predicted.name} and {wanted.name} share no keypoint")
+    return places
+
+
+def _sure(xywh: NDArray[np.float64]) -> Boxes:
+    """Annotated boxes (N, 4): their score is 1."""
+    return Boxes(xywh.astype(np.float32), np.ones(len(xywh), np.float32))
+
+
+def _results(
+    predictor: Predictor,
+    truth: dict[str, Any],
+    people: list[Person],
+    folder: Path,
+    places: dict[int, int],
+    boxes: BoxesFrom | Path,
+) -> list[dict[str, Any]]:
+    """Predictions of every image as COCO results, keypoints that are not predicted at 0."""
+    images = truth["images"]
+    paths = [folder / image["file_name"] for image in images]
+    given: list[Boxes] | None = None
+    if boxes == "truth":
+        by_image: dict[int, list[NDArray[Any]]] = {image["id"]: [] for image in images}
+        for person in people:
+            if not person.ignored:
+                by_image[person.image_id].append(person.xywh)
+        given = [_sure(np.array(rows, np.float64).reshape(-1, 4)) for rows in by_image.values()]
+    elif isinstance(boxes, Path):
+        named = boxes_of(read_boxes(boxes), paths, boxes)
+        given = [named[path] for path in paths]
+    keypoints = len(people[0].visible)
+    results = []
+    for image, poses in zip(images, predictor.predict(paths, given), strict=True):
+        for pose in poses:
+            triples = np.zeros((keypoints, 3))
+            mine = list(places.values())
+            triples[list(places), :2] = pose.xy[mine]
+            triples[list(places), 2] = pose.keypoint_score[mine]
+            results.append(
+                {
+                    "image_id": image["id"],
+                    "category_id": 1,
+                    "keypoints": triples.ravel().tolist(),
+                    "score": pose.score,
+                }
+            )
+    return results
+
+
+def _score_results(
+    dataset: str,
+    skeleton: Skeleton,
+    truth: dict[str, Any],
+    results: Sequence[dict[str, Any]],
+    protocol: dict[str, Any],
+    counted: list[int],
+) -> Evaluation:
+    """OKS figures in percent, over the counted keypoints."""
+    annotations = []
+    left_out = np.ones(len(skeleton), np.bool_)
+    left_out[counted] = False
+    for annotation in truth["annotations"]:
+        triples = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)
+        triples[left_out] = 0
+        labelled = int((triples[:, 2] > 0).sum())
+        annotations.append(
+            {
+                **annotation,
+                "area": person_area(annotation),
+                "keypoints": triples.ravel().tolist(),
+                "num_keypoints": labelled,
+            }
+        )
+    scored = {**truth, "annotations": annotations}
+    protocol = protocol | {
+        "images": len(truth["images"]),
+        "people": len(annotations),
+        "predictions_counted": len(results),
+        "metric": "OKS AP" if DATASETS[dataset].metric == "oks" else "CrowdPose AP",
+        "evaluator": evaluator_name(),
+        "sigmas": skeleton.name,
+        "keypoints": [skeleton.keypoints[k] for k in counted],
+        "area": "as annotated, else 0.53 x box",
+    }
+    if DATASETS[dataset].metric == "oks":
+        figures = oks_figures(scored, results, skeleton.sigmas)
+    else:
+        protocol |= {"area": "0.53 x box", "crowd_index": list(CROWDED)}
+        figures = crowdpose_figures(scored, results, skeleton.sigmas)
+    percent = {name: round(100 * v, 3) if v >= 0 else v for name, v in figures.items()}
+    return Evaluation(percent, protocol, _matched_oks(scored, results, skeleton.sigmas))
+
+
+def _matched_oks(
+    truth: dict[str, Any], results: Sequence[dict[str, Any]], sigmas: NDArray[Any]
+) -> dict[str, list[Any]]:
+    """Each labelled person's OKS with the prediction it got: best score first, at least 0.5."""
+    found: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in truth["images"]}
+    for result in results:
+        found[result["image_id"]].append(result)
+    labelled: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in truth["images"]}
+    for annotation in truth["annotations"]:
+        if annotation["num_keypoints"] and not annotation.get("iscrowd", 0):
+            labelled[annotation["image_id"]].append(annotation)
+    samples: dict[str, list[Any]] = {"image": [], "scored": [], "possible": []}
+    for image, people in labelled.items():
+        if not people:
+            continue
+        got = np.zeros(len(people))
+        ordered = sorted(found[image], key=lambda result: -result["score"])
+        if ordered:
+            wanted = np.array([p["keypoints"] for p in people], np.float64).reshape(
+                len(people), -1, 3
+            )
+            given = np.array([r["keypoints"] for r in ordered], np.float64).reshape(
+                len(ordered), -1, 3
+            )
+            area = np.array([person["area"] for person in people])
+            likeness = oks(
+                given[..., :2],
+                wanted[..., :2],
+                np.zeros(len(given)),
+                2 * area,  # `oks` takes the mean of the two: the truth's alone
+                sigmas,
+                wanted[..., 2] > 0,
+            ).T
+            for column in range(len(ordered)):
+                free = np.where(got == 0, likeness[:, column], -1)
+                best = int(free.argmax())
+                if free[best] >= MATCHED:
+                    got[best] = free[best]
+        samples["image"] += [image] * len(people)
+        samples["scored"] += got.round(4).tolist()
+        samples["possible"] += [1.0] * len(people)
+    return samples
+
+
+def _score_people(
+    dataset: str,
+    skeleton: Skeleton,
+    people: list[Person],
+    xy: NDArray[np.float64],
+    protocol: dict[str, Any],
+    counted: list[int],
+) -> Evaluation:
+    """PCK or PCKh of one prediction a person, in percent."""
+    truth = np.stack([person.xy for person in people])
+    labelled = np.stack([person.visible for person in people])
+    names = [skeleton.keypoints[k] for k in counted]
+    if DATASETS[dataset].metric == "pckh":
+        missing = [str(p.image) for p in people if p.head_size is None]
+        if missing:
+            raise ValueError(
+                f"{missing[0]} and {len(missing) - 1} others have no head box, which PCKh needs: "
+                "read MPII's MATLAB file (split matlab-train)"
+            )
+        length = np.array([person.head_size for person in people], np.float64)
+        fraction, kind, left_out = PCKH_FRACTION, "PCKh", list(NOT_IN_PCKH)
+    else:
+        shoulder, hip = (skeleton.keypoints.index(n) for n in TORSO.get(dataset, OTHERS_TORSO))
+        length = torso_length(truth, labelled, shoulder, hip)
+        fraction, kind, left_out = PCK_FRACTION, "PCK", []
+    apart = distances(xy, truth, labelled, length)[:, counted]
+    each = pck(apart, fraction)
+    limbs = [value for name, value in zip(names, each, strict=True) if name not in HEADS]
+    figures = grouped(each, names) | {
+        "mean": float(np.nanmean(each)),
+        "labelled mean": labelled_mean(each, apart, names, left_out),
+        "limb mean": float(np.nanmean(limbs)),
+        "AUC": float(np.nanmean(area_under_curve(apart, fraction))),
+    }
+    protocol = protocol | {
+        "people": len(people),
+        "metric": f"{kind}@{fraction}, a distance equal to the limit is correct",
+        "length": "0.6 x head box diagonal"
+        if kind == "PCKh"
+        else f"{' to '.join(TORSO.get(dataset, OTHERS_TORSO))}, else 0.4 x joints' box",
+        "keypoints": names,
+        "left_out_of_labelled_mean": left_out,
+    }
+    possible = np.isfinite(apart).sum(1)
+    samples = {
+        "image": [person.image_id for person in people],
+        "scored": (apart <= fraction).sum(1).tolist(),
+        "possible": possible.tolist(),
+    }
+    rounded = {name: round(value, 3) for name, value in figures.items()}
+    return Evaluation(rounded, protocol, samples)

@@ -1,0 +1,167 @@
+"""Every reader on real files, or on files of the official structure written here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("scipy", reason="needs poised[train]")
+
+from scipy.io import savemat
+
+from poised.datasets.coco import read_annotations, read_coco, to_coco
+from poised.datasets.flic import read_flic
+from poised.datasets.lsp import read_lsp
+from poised.datasets.mpii import read_mpii
+from poised.datasets.person import DatasetError
+from poised.types import Skeleton
+
+
+def test_coco_is_read_whole(shared: Path) -> None:
+    people = read_coco(shared / "data" / "coco", "val2017")
+    assert len(people) == 119
+    assert len({person.image for person in people}) == 40
+    assert all(person.image.is_file() for person in people)
+    truth = json.loads(
+        (shared / "data/coco/annotations/person_keypoints_val2017.json").read_text()
+    )["annotations"]
+    for person, record in zip(people, truth, strict=True):
+        assert person.xywh.tolist() == record["bbox"]
+        assert int(person.visible.sum()) == record["num_keypoints"]
+        assert person.area == record["area"]
+        assert person.image_id == record["image_id"]
+
+
+def test_crowdpose_keeps_its_crowd_index(shared: Path) -> None:
+    people = read_coco(shared / "data" / "crowdpose", "test_crowdpose.json")
+    assert len(people) == 5
+    assert all(person.image.is_file() for person in people)
+    first = people[0]
+    assert len(first.visible) == 14
+    assert first.occluded[12]  # its head is labelled 1: hidden
+    assert not first.occluded[1]  # its right shoulder 2: seen
+    everybody = read_coco(shared / "data" / "crowdpose", "val")
+    assert len(everybody) == 8527
+    assert all(0 <= person.crowd_index < 4 for person in everybody)  # not all are below 1
+    assert everybody[0].area == pytest.approx(0.53 * everybody[0].xywh[2] * everybody[0].xywh[3])
+
+
+def test_to_coco_and_back_loses_nothing(shared: Path, tmp_path: Path) -> None:
+    people = read_coco(shared / "data" / "coco", "val2017")
+    form = to_coco(people, Skeleton.load("coco17").keypoints)
+    (tmp_path / "mine.json").write_text(json.dumps(form))
+    again = read_coco(tmp_path, "mine.json")
+    for a, b in zip(people, again, strict=True):
+        np.testing.assert_array_equal(a.visible, b.visible)
+        np.testing.assert_array_equal(a.occluded, b.occluded)
+        np.testing.assert_allclose(a.xy * a.visible[:, None], b.xy)
+        np.testing.assert_allclose(a.xywh, b.xywh)
+        assert (a.area, a.image_id, a.image.name) == (b.area, b.image_id, b.image.name)
+
+
+def test_crowds_are_ignored_not_lost(tmp_path: Path) -> None:
+    record = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10], "area": 50}
+    seen, none = [1, 2, 2, 3, 4, 1], [0, 0, 0, 0, 0, 0]
+    annotations = [
+        {**record, "id": 1, "keypoints": seen, "iscrowd": 0},
+        {**record, "id": 2, "keypoints": seen, "iscrowd": 1},
+        {**record, "id": 3, "keypoints": none, "iscrowd": 0},
+    ]
+    values = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": annotations}
+    (tmp_path / "a.json").write_text(json.dumps(values))
+    assert [person.ignored for person in read_coco(tmp_path, "a.json")] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bbox": [1, 2, 3]}, r"annotations\[0\]\.bbox is \[1, 2, 3\]"),
+        ({"image_id": 7}, r"annotations\[0\]\.image_id 7 is no image of the file"),
+        ({"keypoints": [1.0, 2.0]}, r"annotations\[0\]\.keypoints is"),
+        ({"keypoints": [float("nan"), 2, 2]}, r"annotations\[0\] has a number that is not finite"),
+    ],
+)
+def test_a_wrong_record_is_named(tmp_path: Path, change: dict, message: str) -> None:
+    record = {"id": 1, "image_id": 1, "bbox": [0, 0, 9, 9], "keypoints": [1, 2, 2], **change}
+    values = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [record]}
+    (tmp_path / "a.json").write_text(json.dumps(values))
+    with pytest.raises(DatasetError, match=message):
+        read_coco(tmp_path, "a.json")
+
+
+def test_a_missing_or_short_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"person_keypoints_val2017\.json"):
+        read_annotations(tmp_path, "val2017")
+    (tmp_path / "short.json").write_text('{"images": [')
+    with pytest.raises(DatasetError, match=r"short\.json: not JSON, or cut short"):
+        read_annotations(tmp_path, "short.json")
+    with pytest.raises(FileNotFoundError, match=r"joints\.mat"):
+        read_lsp(tmp_path, "test")
+    with pytest.raises(DatasetError, match="no part 'val'; known: train, test"):
+        read_lsp(tmp_path, "val")
+
+
+def test_lsps_third_row_means_hidden(shared: Path, tmp_path: Path) -> None:
+    (tmp_path / "joints.mat").symlink_to(shared / "data" / "lsp_joints.mat")
+    train, test = read_lsp(tmp_path, "train"), read_lsp(tmp_path, "test")
+    assert (len(train), len(test)) == (1000, 1000)
+    assert test[0].image.name == "im1001.jpg"
+    assert all(person.visible.all() for person in test)
+    assert 0.05 < np.mean([person.occluded.mean() for person in test]) < 0.5
+
+
+def test_mpii_json_is_zero_based_and_boxed_as_the_field_crops_it(shared: Path) -> None:
+    people = read_mpii(shared / "data" / "mpii", "test_mpii")
+    assert len(people) == 5
+    assert all(person.image.is_file() for person in people)
+    first = people[0]
+    assert first.xy[0].tolist() == [803.0, 710.0]
+    scale = 4.718488
+    centre = first.xywh[:2] + first.xywh[2:] / 2
+    np.testing.assert_allclose(centre, [965.0, 339.0 + 15 * scale])
+    np.testing.assert_allclose(first.xywh[2:], 200 * scale)
+
+
+def test_mpii_matlab_has_heads_and_several_people(tmp_path: Path) -> None:
+    """Two images, the second not for training; three people, one without keypoints."""
+    point = {"x": 11.0, "y": 21.0, "id": 9, "is_visible": "1"}
+    hidden = {"x": 31.0, "y": 41.0, "id": 8, "is_visible": 0}
+    head = {"x1": 1.0, "y1": 1.0, "x2": 31.0, "y2": 41.0}
+    person = {**head, "scale": 2.0, "objpos": {"x": 101.0, "y": 51.0}}
+    people = [
+        {**person, "annopoints": {"point": [point, hidden]}},
+        {**person, "annopoints": {"point": [point]}},
+        {**person, "annopoints": []},
+    ]
+    annolist = [
+        {"image": {"name": "a.jpg"}, "annorect": people},
+        {"image": {"name": "b.jpg"}, "annorect": people[:1]},
+    ]
+    release = {"annolist": annolist, "img_train": [1, 0]}
+    savemat(tmp_path / "mpii_human_pose_v1_u12_1.mat", {"RELEASE": release})
+    found = read_mpii(tmp_path, "matlab-train")
+    assert [person.image.name for person in found] == ["a.jpg", "a.jpg"]
+    assert found[0].head_size == pytest.approx(0.6 * 50)
+    assert found[0].xy[9].tolist() == [10, 20]
+    assert found[0].visible.nonzero()[0].tolist() == [8, 9]
+    assert found[0].occluded.nonzero()[0].tolist() == [8]
+    np.testing.assert_allclose(found[0].xywh, [100 - 200, 50 + 30 - 200, 400, 400])
+
+
+def test_flic_takes_eleven_of_its_columns(tmp_path: Path) -> None:
+    coords = np.full((2, 29), np.nan)
+    coords[:, [0, 1, 2, 3, 4, 5, 6, 9, 12, 13, 16]] = np.arange(11) + np.array([[1.0], [101.0]])
+    coords[:, 16] = np.nan  # no nose
+    example = {"coords": coords, "filepath": "a.jpg", "istrain": 0, "istest": 1}
+    other = {**example, "istrain": 1, "istest": 0}
+    savemat(tmp_path / "examples.mat", {"examples": [example, other, example]})
+    people = read_flic(tmp_path, "test")
+    assert len(people) == 2
+    assert len(read_flic(tmp_path, "train")) == 1
+    person = people[0]
+    names = Skeleton.load("flic").keypoints
+    assert person.xy[names.index("right_hip")].tolist() == [7, 107]
+    assert [n for n, v in zip(names, person.visible, strict=True) if not v] == ["nose"]
