@@ -10,13 +10,17 @@ import pytest
 
 pytest.importorskip("scipy", reason="needs poised[train]")
 
+import PIL.Image
 from scipy.io import savemat
+from typer.testing import CliRunner
 
+from poised.cli import app
+from poised.datasets.check import check_people
 from poised.datasets.coco import read_annotations, read_coco, to_coco
 from poised.datasets.flic import read_flic
 from poised.datasets.lsp import read_lsp
 from poised.datasets.mpii import read_mpii
-from poised.datasets.person import DatasetError
+from poised.datasets.person import DatasetError, Person
 from poised.types import Skeleton
 
 
@@ -165,3 +169,71 @@ def test_flic_takes_eleven_of_its_columns(tmp_path: Path) -> None:
     names = Skeleton.load("flic").keypoints
     assert person.xy[names.index("right_hip")].tolist() == [7, 107]
     assert [n for n, v in zip(names, person.visible, strict=True) if not v] == ["nose"]
+
+
+def person(image: Path, **changes) -> Person:
+    """Faces the camera: the left is on the picture's right; LSP-14, all joints within 100x100."""
+    xy = np.tile([[50.0, 50.0]], (14, 1))
+    for k, x in {9: 80, 8: 20, 3: 70, 2: 30}.items():  # left and right shoulder, hip
+        xy[k, 0] = x
+    values = {"xywh": np.array([0.0, 0, 100, 100]), "xy": xy, "visible": np.ones(14, np.bool_)}
+    return Person(image, **{**values, **changes})
+
+
+def test_each_fault_is_found_and_named(tmp_path: Path) -> None:
+    skeleton = Skeleton.load("lsp14")
+    good, broken = tmp_path / "good.png", tmp_path / "broken.png"
+    PIL.Image.new("RGB", (100, 100)).save(good)
+    broken.write_bytes(b"not an image")
+    far = person(good).xy.copy()
+    far[0] = [130, 50]
+    crossed = person(good).xy.copy()
+    crossed[[2, 3]] = crossed[[3, 2]]
+    people = [
+        person(good),
+        person(tmp_path / "absent.png"),
+        person(broken),
+        person(good, xywh=np.array([50.0, 0, 100, 100])),
+        person(good, xy=far),
+        person(good, xy=crossed),
+        person(good, xywh=np.array([0.0, 0, 0, 100])),
+    ]
+    faults = check_people([people[0]], skeleton)
+    assert faults == []
+    kinds = {fault.record: fault.kind for fault in check_people(people, skeleton)}
+    assert kinds[1] == "missing image"
+    assert kinds[2] == "broken image"
+    named = [str(fault) for fault in check_people(people, skeleton)]
+    assert f"{good}: record 3: box outside: by 50 px of an image of 100x100" in named
+    assert f"{good}: record 4: joint outside: right_ankle by 31 px" in named
+    assert any("record 5: left and right: " in line for line in named)
+    assert any("record 6: no size" in line for line in named)
+    twice = check_people([people[0], person(good)], skeleton)
+    assert [str(fault) for fault in twice] == [
+        f"{good}: record 1: twice: the same person as record 0"
+    ]
+
+
+def test_the_command_checks_converts_and_shows(shared: Path, tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    root, of = str(shared / "data" / "coco"), ["--dataset", "coco", "--split", "val2017"]
+    checked = run(app, ["data", "check", root, *of])
+    assert checked.exit_code == 0
+    assert "119 people in 40 images, 0 of them to be ignored" in checked.output
+    lspet = run(
+        app,
+        ["data", "check", str(shared / "data/lspet"), "--dataset", "lspet", "--split", "test"],
+    )
+    assert lspet.exit_code == 1
+    assert "left and right: 2" in lspet.output
+    out = tmp_path / "mine.json"
+    assert run(app, ["data", "convert", root, str(out), *of]).exit_code == 0
+    assert len(read_coco(tmp_path, "mine.json")) == 119
+    sheet = tmp_path / "sheet.jpg"
+    shown = run(app, ["data", "show", root, str(sheet), *of, "--count", "7"])
+    assert shown.exit_code == 0, shown.output
+    with PIL.Image.open(sheet) as opened:
+        assert opened.size == (6 * 192, 2 * 192)
+    wrong = run(app, ["data", "check", root, *of, "--skeleton", "lsp14"])
+    assert wrong.exit_code == 2
+    assert "17 keypoints a person, the skeleton lsp14 has 14" in wrong.output

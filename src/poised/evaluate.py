@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poised.boxes.files import boxes_of, read_boxes
-from poised.datasets import DATASETS, Person
+from poised.datasets import DATASETS, Person, read_people
 from poised.datasets.coco import person_area, read_annotations
 from poised.metrics.coco import (
     CROWDED,
@@ -92,9 +92,8 @@ def evaluate_model(
     boxes: the annotated ones, the predictor's detector's (then named by `detector`), or a box
     file. Only keypoints that both skeletons name count.
     """
-    source = _known(dataset)
-    people = source.read(root, split)
-    skeleton = Skeleton.load(source.skeleton)
+    people, skeleton = read_people(dataset, root, split)
+    metric = DATASETS[dataset].metric
     protocol = _protocol(dataset, split, root) | {
         "boxes": boxes if isinstance(boxes, str) else boxes.name,
         "flip": predictor.flip,
@@ -113,7 +112,7 @@ def evaluate_model(
         protocol |= {"detector": file.name, "detector_sha256": sha256(file)}
         protocol["pose_nms"] = f"OKS above {SAME_PERSON}"
     places = _shared_keypoints(predictor.skeleton, skeleton)
-    if source.metric in ("oks", "crowdpose"):
+    if metric in ("oks", "crowdpose"):
         truth, folder = read_annotations(root, split)
         results = _results(predictor, truth, people, folder, places, boxes)
         return _score_results(dataset, skeleton, truth, results, protocol, sorted(places))
@@ -131,7 +130,9 @@ def evaluate_results(
     results: Path, dataset: str, root: Path, split: str, skeleton: str | None = None
 ) -> Evaluation:
     """Score anybody's COCO results file. Raises ResultsError naming file, record and field."""
-    source = _known(dataset)
+    if dataset not in DATASETS:
+        raise ValueError(f"no data set named {dataset!r}; known: {', '.join(DATASETS)}")
+    source = DATASETS[dataset]
     if source.metric not in ("oks", "crowdpose"):
         raise ValueError(f"{dataset} has no results format; coco and crowdpose have")
     truth, _ = read_annotations(root, split)
@@ -141,12 +142,6 @@ def evaluate_results(
     protocol = _protocol(dataset, split, root)
     protocol |= {"predictions": results.name, "predictions_sha256": sha256(results)}
     return _score_results(dataset, named, truth, values, protocol, list(range(len(named))))
-
-
-def _known(dataset: str) -> Any:
-    if dataset not in DATASETS:
-        raise ValueError(f"no data set named {dataset!r}; known: {', '.join(DATASETS)}")
-    return DATASETS[dataset]
 
 
 def _protocol(dataset: str, split: str, root: Path) -> dict[str, Any]:

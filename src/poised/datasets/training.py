@@ -7,11 +7,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from poised.datasets import DATASETS
+from poised.datasets import read_people
 from poised.datasets.mosaics import BoxMosaics
 from poised.datasets.poses import PoseCrops
 from poised.recipe import Recipe
-from poised.types import Skeleton
 
 Batch = list[Tensor]  # the images first, float32 (N, 3, H, W)
 
@@ -33,17 +32,10 @@ def open_samples(recipe: Recipe) -> Samples:
     torch.set_float32_matmul_precision("high")
     if recipe.target.loss == "centres":
         return BoxMosaics(recipe)
-    if recipe.dataset.name not in DATASETS:
-        known = ", ".join(DATASETS)
-        raise ValueError(f"no data set named {recipe.dataset.name!r}; known: {known}")
-    skeleton = Skeleton.load(str(recipe.skeleton))
-    everybody = DATASETS[recipe.dataset.name].read(recipe.dataset.root, recipe.dataset.train)
+    everybody, skeleton = read_people(
+        recipe.dataset.name, recipe.dataset.root, recipe.dataset.train, recipe.skeleton
+    )
     people = [person for person in everybody if not person.ignored]
     if not people:
         raise ValueError(f"{recipe.dataset.root}: nobody to train on in {recipe.dataset.train}")
-    if len(people[0].visible) != len(skeleton):
-        raise ValueError(
-            f"{recipe.dataset.root}: {len(people[0].visible)} keypoints a person, the skeleton "
-            f"{skeleton.name} has {len(skeleton)}"
-        )
     return PoseCrops(people, skeleton, recipe)

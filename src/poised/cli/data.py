@@ -1,0 +1,96 @@
+"""`poised data check`, `convert`, `show`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from poised.cli.common import app, errors, extra
+
+data_app = typer.Typer(help="Look at a data set: its faults, its people, another form of it.")
+app.add_typer(data_app, name="data", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="The data set's folder.")]
+Name = Annotated[str, typer.Option(help="coco, crowdpose, flic, lsp, lspet or mpii.")]
+Part = Annotated[str, typer.Option(help="Of the data set, or a COCO-style file in it.")]
+OwnSkeleton = Annotated[str | None, typer.Option(help="Yours, by name or YAML file.")]
+
+
+@data_app.command()
+def check(
+    folder: Folder, dataset: Name, split: Part = "train", skeleton: OwnSkeleton = None
+) -> None:
+    """Count people and faults, and name each fault with its image and record.
+
+    Exit code 1 says that there are faults.
+    """
+    with errors(), extra("train"):
+        from poised.datasets import DATASETS, read_people
+        from poised.datasets.check import check_people
+
+        people, names = read_people(dataset, folder, split, skeleton)
+        faults = check_people(people, names, boxed=DATASETS[dataset].boxed)
+        for fault in faults:
+            typer.echo(str(fault))
+        labelled = sum(int(person.visible.sum()) for person in people)
+        images = len({person.image for person in people})
+        ignored = sum(person.ignored for person in people)
+        typer.echo(f"{len(people)} people in {images} images, {ignored} of them to be ignored")
+        typer.echo(f"{labelled} keypoints of {len(people) * len(names)} are labelled")
+        for kind, count in Counter(fault.kind for fault in faults).items():
+            typer.echo(f"{kind}: {count}")
+        typer.echo(f"{len(faults)} faults")
+    if faults:
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def convert(
+    folder: Folder,
+    out: Annotated[Path, typer.Argument(help="The JSON file to write.")],
+    dataset: Name,
+    split: Part = "train",
+    skeleton: OwnSkeleton = None,
+) -> None:
+    """Write any data set in COCO form, which `--dataset coco --split FILE` reads again."""
+    with errors(), extra("train"):
+        from poised.datasets import read_people
+        from poised.datasets.coco import to_coco
+
+        people, names = read_people(dataset, folder, split, skeleton)
+        partial = out.with_name(out.name + ".part")
+        partial.write_text(json.dumps(to_coco(people, names.keypoints)), "utf-8")
+        os.replace(partial, out)
+        typer.echo(f"{len(people)} people -> {out}")
+
+
+@data_app.command()
+def show(
+    folder: Folder,
+    out: Annotated[Path, typer.Argument(help="The JPEG file to write.")],
+    dataset: Name,
+    split: Part = "train",
+    skeleton: OwnSkeleton = None,
+    count: Annotated[int, typer.Option(help="People on the sheet.")] = 36,
+    seed: Annotated[int, typer.Option(help="Of the choice of people.")] = 0,
+) -> None:
+    """Write a sheet of people with their annotation, to look at."""
+    with errors(), extra("train"):
+        import numpy as np
+
+        from poised.datasets import read_people
+        from poised.datasets.check import contact_sheet
+        from poised.images import write_jpeg
+
+        people, names = read_people(dataset, folder, split, skeleton)
+        seen = [person for person in people if not person.ignored]
+        if not seen:
+            raise ValueError(f"{folder}: nobody to show in {split}")
+        order = np.random.default_rng(seed).permutation(len(seen))[:count]
+        write_jpeg(out, contact_sheet([seen[i] for i in sorted(order)], names))
+        typer.echo(f"{len(order)} of {len(seen)} people -> {out}")
