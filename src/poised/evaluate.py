@@ -24,6 +24,7 @@ from poised.metrics.coco import (
     oks_figures,
     read_results,
 )
+from poised.metrics.matching import Matched, match, pair
 from poised.metrics.pck import (
     NOT_IN_PCKH,
     area_under_curve,
@@ -35,7 +36,6 @@ from poised.metrics.pck import (
 )
 from poised.predict import SAME_PERSON, Predictor
 from poised.runtime import find_model
-from poised.scores import oks
 from poised.types import Boxes, Skeleton
 
 PCK_FRACTION = 0.2
@@ -53,12 +53,13 @@ class Evaluation:
 
     samples: what `compare` draws from: of each labelled person the image, the points scored and
     the points to be had. For PCK a point is a keypoint; for OKS it is the OKS of the prediction
-    that the person got, best score first, 0 below 0.5.
+    that the person got, best score first, 0 below 0.5. matched: the same people, for a report.
     """
 
     figures: dict[str, float]
     protocol: dict[str, Any]
     samples: dict[str, list[Any]]
+    matched: Matched
 
     def write(self, path: Path) -> None:
         """As JSON, whole or not at all."""
@@ -115,7 +116,7 @@ def evaluate_model(
     if metric in ("oks", "crowdpose"):
         truth, folder = read_annotations(root, split)
         results = _results(predictor, truth, people, folder, places, boxes)
-        return _score_results(dataset, skeleton, truth, results, protocol, sorted(places))
+        return _score_results(dataset, skeleton, truth, people, results, protocol, sorted(places))
     if boxes != "truth":
         raise ValueError(f"{dataset} is scored person by person: its boxes are the annotated ones")
     given = [_sure(person.xywh[None]) for person in people]
@@ -132,16 +133,16 @@ def evaluate_results(
     """Score anybody's COCO results file. Raises ResultsError naming file, record and field."""
     if dataset not in DATASETS:
         raise ValueError(f"no data set named {dataset!r}; known: {', '.join(DATASETS)}")
-    source = DATASETS[dataset]
-    if source.metric not in ("oks", "crowdpose"):
+    if DATASETS[dataset].metric not in ("oks", "crowdpose"):
         raise ValueError(f"{dataset} has no results format; coco and crowdpose have")
     truth, _ = read_annotations(root, split)
-    named = Skeleton.load(skeleton or source.skeleton)
+    people, named = read_people(dataset, root, split, skeleton)
     values = read_results(results)
     check_results(values, {i["id"] for i in truth["images"]}, len(named), str(results))
     protocol = _protocol(dataset, split, root)
     protocol |= {"predictions": results.name, "predictions_sha256": sha256(results)}
-    return _score_results(dataset, named, truth, values, protocol, list(range(len(named))))
+    everything = list(range(len(named)))
+    return _score_results(dataset, named, truth, people, values, protocol, everything)
 
 
 def _protocol(dataset: str, split: str, root: Path) -> dict[str, Any]:
@@ -208,6 +209,7 @@ def _score_results(
     dataset: str,
     skeleton: Skeleton,
     truth: dict[str, Any],
+    people: list[Person],
     results: Sequence[dict[str, Any]],
     protocol: dict[str, Any],
     counted: list[int],
@@ -245,51 +247,14 @@ def _score_results(
         protocol |= {"area": "0.53 x box", "crowd_index": list(CROWDED)}
         figures = crowdpose_figures(scored, results, skeleton.sigmas)
     percent = {name: round(100 * v, 3) if v >= 0 else v for name, v in figures.items()}
-    return Evaluation(percent, protocol, _matched_oks(scored, results, skeleton.sigmas))
-
-
-def _matched_oks(
-    truth: dict[str, Any], results: Sequence[dict[str, Any]], sigmas: NDArray[Any]
-) -> dict[str, list[Any]]:
-    """Each labelled person's OKS with the prediction it got: best score first, at least 0.5."""
-    found: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in truth["images"]}
-    for result in results:
-        found[result["image_id"]].append(result)
-    labelled: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in truth["images"]}
-    for annotation in truth["annotations"]:
-        if annotation["num_keypoints"] and not annotation.get("iscrowd", 0):
-            labelled[annotation["image_id"]].append(annotation)
-    samples: dict[str, list[Any]] = {"image": [], "scored": [], "possible": []}
-    for image, people in labelled.items():
-        if not people:
-            continue
-        got = np.zeros(len(people))
-        ordered = sorted(found[image], key=lambda result: -result["score"])
-        if ordered:
-            wanted = np.array([p["keypoints"] for p in people], np.float64).reshape(
-                len(people), -1, 3
-            )
-            given = np.array([r["keypoints"] for r in ordered], np.float64).reshape(
-                len(ordered), -1, 3
-            )
-            area = np.array([person["area"] for person in people])
-            likeness = oks(
-                given[..., :2],
-                wanted[..., :2],
-                np.zeros(len(given)),
-                2 * area,  # `oks` takes the mean of the two: the truth's alone
-                sigmas,
-                wanted[..., 2] > 0,
-            ).T
-            for column in range(len(ordered)):
-                free = np.where(got == 0, likeness[:, column], -1)
-                best = int(free.argmax())
-                if free[best] >= MATCHED:
-                    got[best] = free[best]
-        samples["image"] += [image] * len(people)
-        samples["scored"] += got.round(4).tolist()
-        samples["possible"] += [1.0] * len(people)
-    return samples
+    matched = match(people, results, skeleton, counted)
+    got = np.where(matched.likeness >= MATCHED, matched.likeness, 0)
+    samples = {
+        "image": [person.image_id for person in matched.people],
+        "scored": got.round(4).tolist(),
+        "possible": [1.0] * len(got),
+    }
+    return Evaluation(percent, protocol, samples, matched)
 
 
 def _score_people(
@@ -342,4 +307,4 @@ def _score_people(
         "possible": possible.tolist(),
     }
     rounded = {name: round(value, 3) for name, value in figures.items()}
-    return Evaluation(rounded, protocol, samples)
+    return Evaluation(rounded, protocol, samples, pair(people, xy, skeleton, counted))

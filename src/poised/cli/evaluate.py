@@ -1,4 +1,4 @@
-"""`poised evaluate`."""
+"""`poised evaluate`, `report` and `compare`."""
 
 from __future__ import annotations
 
@@ -9,68 +9,123 @@ import typer
 
 from poised.cli.common import Engine, app, errors, extra, print_table
 
+Data = Annotated[Path, typer.Option(help="The data set's folder.")]
+Name = Annotated[str | None, typer.Option(help="coco, crowdpose, flic, lsp, lspet or mpii.")]
+Part = Annotated[str | None, typer.Option(help="Of the data set; default: the usual test.")]
+Row = Annotated[str | None, typer.Option(help="A recipe: its data set, its paper's figures.")]
+Model = Annotated[str, typer.Option(help="A bundled pose model or an ONNX file.")]
+Results = Annotated[Path | None, typer.Option(help="Score this COCO results file, no model.")]
+BoxesOf = Annotated[str, typer.Option(help="truth, detector, or a box file.")]
+Finder = Annotated[str, typer.Option(help="A bundled detector or an ONNX file.")]
+Runner = Annotated[Engine, typer.Option(help="What runs the networks.")]
+Flip = Annotated[bool, typer.Option(help="Average with the mirrored crop.")]
+Growth = Annotated[float | None, typer.Option(help="Of boxes; default: the model's.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; default: all.")]
+
 
 @app.command()
 def evaluate(
-    data: Annotated[Path, typer.Option(help="The data set's folder.")],
-    dataset: Annotated[
-        str | None, typer.Option(help="coco, crowdpose, flic, lsp, lspet or mpii.")
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Its part; default: the usual test.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="Its data set and paper's figures.")] = None,
-    model: Annotated[str, typer.Option(help="A bundled pose model or an ONNX file.")] = "lsp14",
-    predictions: Annotated[
-        Path | None, typer.Option(help="Score this COCO results file instead of a model.")
-    ] = None,
-    boxes: Annotated[str, typer.Option(help="truth, detector, or a box file.")] = "truth",
-    detector: Annotated[str, typer.Option(help="A bundled detector or an ONNX file.")] = "person",
-    engine: Annotated[Engine, typer.Option(help="What runs the networks.")] = Engine.auto,
-    flip: Annotated[bool, typer.Option(help="Average with the mirrored crop.")] = True,
-    padding: Annotated[
-        float | None, typer.Option(help="Box growth before the crop; default: the model's.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all.")] = None,
+    data: Data,
+    dataset: Name = None,
+    split: Part = None,
+    recipe: Row = None,
+    model: Model = "lsp14",
+    predictions: Results = None,
+    boxes: BoxesOf = "truth",
+    detector: Finder = "person",
+    engine: Runner = Engine.auto,
+    flip: Flip = True,
+    padding: Growth = None,
+    threads: Threads = None,
     out: Annotated[Path | None, typer.Option(help="Write figures and protocol here.")] = None,
 ) -> None:
     """Score a model or a results file by its data set's own metric, and say how it was done."""
     with errors(), extra("train"):
         from rich.table import Table
 
-        from poised.evaluate import evaluate_model, evaluate_results, usual_split
-        from poised.predict import Predictor
         from poised.recipe import load_recipe
 
-        row = load_recipe(recipe) if recipe else None
-        name = dataset or (row.dataset.name if row else None)
-        if name is None:
-            raise ValueError("name the data set: --dataset, or a --recipe")
-        part = split or (row.test.split if row else usual_split(name))
-        if predictions is not None:
-            done = evaluate_results(predictions, name, data, part)
-        else:
-            found = detector if boxes == "detector" else None
-            predictor = Predictor.load(
-                model,
-                detector=found,
-                engine=engine.value,
-                threads=threads,
-                flip=flip,
-                padding=padding,
-            )
-            source: Any = boxes if boxes in ("truth", "detector") else Path(boxes)
-            done = evaluate_model(predictor, name, data, part, source, detector)
-        reported = row.reported if row else ()
+        done = _measure(
+            data,
+            (dataset, split, recipe),
+            (model, engine, flip, padding, threads),
+            (predictions, boxes, detector),
+        )
+        reported = load_recipe(recipe).reported if recipe else ()
         table = Table("", "measured", *(f"{r.source}\n{r.row}" for r in reported))
         for figure, value in done.figures.items():
-            table.add_row(
-                figure, f"{value:.1f}", *(str(r.figures.get(figure, "")) for r in reported)
-            )
+            known = (str(row.figures.get(figure, "")) for row in reported)
+            table.add_row(figure, f"{value:.1f}", *known)
         print_table(table)
         for field, value in done.protocol.items():
             typer.echo(f"{field}: {value}")
         if out is not None:
             done.write(out)
             typer.echo(f"figures and protocol -> {out}")
+
+
+@app.command()
+def report(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    dataset: Name = None,
+    split: Part = None,
+    recipe: Row = None,
+    model: Model = "lsp14",
+    predictions: Results = None,
+    boxes: BoxesOf = "truth",
+    detector: Finder = "person",
+    engine: Runner = Engine.auto,
+    flip: Flip = True,
+    padding: Growth = None,
+    threads: Threads = None,
+) -> None:
+    """Evaluate, and write one HTML page to look at: curves, errors by kind, pictures."""
+    with errors(), extra("train"):
+        with extra("report"):
+            from poised.report import write_report
+
+        done = _measure(
+            data,
+            (dataset, split, recipe),
+            (model, engine, flip, padding, threads),
+            (predictions, boxes, detector),
+        )
+        write_report(done, out)
+        typer.echo(f"{len(done.matched.people)} people -> {out}")
+
+
+def _measure(
+    data: Path,
+    what: tuple[str | None, str | None, str | None],
+    how: tuple[str, Engine, bool, float | None, int | None],
+    where: tuple[Path | None, str, str],
+) -> Any:
+    """The evaluation that the options ask for."""
+    from poised.evaluate import evaluate_model, evaluate_results, usual_split
+    from poised.predict import Predictor
+    from poised.recipe import load_recipe
+
+    dataset, split, recipe = what
+    model, engine, flip, padding, threads = how
+    predictions, boxes, detector = where
+    row = load_recipe(recipe) if recipe else None
+    name = dataset or (row.dataset.name if row else None)
+    if name is None:
+        raise ValueError("name the data set: --dataset, or a --recipe")
+    part = split or (row.test.split if row else usual_split(name))
+    if predictions is not None:
+        return evaluate_results(predictions, name, data, part)
+    predictor = Predictor.load(
+        model,
+        detector=detector if boxes == "detector" else None,
+        engine=engine.value,
+        threads=threads,
+        flip=flip,
+        padding=padding,
+    )
+    source: Any = boxes if boxes in ("truth", "detector") else Path(boxes)
+    return evaluate_model(predictor, name, data, part, source, detector)
 
 
 @app.command()

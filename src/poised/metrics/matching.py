@@ -1,0 +1,107 @@
+"""Which prediction each labelled person got: what errors and pictures are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poised.datasets.coco import AREA
+from poised.datasets.person import Person
+from poised.scores import oks
+from poised.types import Skeleton
+
+LEAST = 0.1  # OKS of a prediction that a person got; below it, it is nobody's
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """Labelled people, P of them, and their predictions.
+
+    xy: (P, K, 2) pixels, NaN for a person who got none; likeness: (P,) OKS, then 0; area: (P,)
+    square pixels; labelled: (P, K), only the keypoints that count.
+    """
+
+    people: list[Person]
+    skeleton: Skeleton
+    xy: NDArray[np.float64]
+    likeness: NDArray[np.float64]
+    area: NDArray[np.float64]
+    labelled: NDArray[np.bool_]
+
+    @property
+    def truth(self) -> NDArray[np.float64]:
+        """(P, K, 2) pixels."""
+        return np.stack([person.xy for person in self.people])
+
+
+def pair(
+    people: Sequence[Person], xy: Floats, skeleton: Skeleton, counted: Sequence[int]
+) -> Matched:
+    """One prediction a person, (P, K, 2), in the people's order."""
+    area, labelled = _areas(people), _labelled(people, counted)
+    truth = np.stack([person.xy for person in people])
+    each = [
+        float(oks(p[None], t[None], np.zeros(1), 2 * a[None], skeleton.sigmas, v[None])[0, 0])
+        for p, t, a, v in zip(np.nan_to_num(xy), truth, area, labelled, strict=True)
+    ]
+    return Matched(
+        list(people), skeleton, np.asarray(xy, np.float64), np.array(each), area, labelled
+    )
+
+
+def match(
+    people: Sequence[Person],
+    results: Sequence[dict[str, Any]],
+    skeleton: Skeleton,
+    counted: Sequence[int],
+) -> Matched:
+    """COCO results to people: in each image the best score first, to the likest free person.
+
+    People to be ignored, and those without a counted keypoint, are left out.
+    """
+    everybody = _labelled(people, counted)
+    kept = [i for i, person in enumerate(people) if not person.ignored and everybody[i].any()]
+    chosen = [people[i] for i in kept]
+    labelled, area = everybody[kept], _areas(chosen)
+    xy = np.full((len(chosen), len(skeleton), 2), np.nan)
+    likeness = np.zeros(len(chosen))
+    found: dict[int, list[dict[str, Any]]] = {}
+    for result in results:
+        found.setdefault(result["image_id"], []).append(result)
+    there: dict[int, list[int]] = {}
+    for index, person in enumerate(chosen):
+        there.setdefault(person.image_id, []).append(index)
+    for image, places in there.items():
+        ordered = sorted(found.get(image, []), key=lambda result: -result["score"])
+        if not ordered:
+            continue
+        given = np.array([r["keypoints"] for r in ordered], np.float64)
+        given = given.reshape(len(ordered), -1, 3)[..., :2]
+        truth = np.stack([chosen[i].xy for i in places])
+        # `oks` takes the mean of two areas: the truth's twice over and nothing is the truth's
+        twice, nothing = 2 * area[places], np.zeros(len(given))
+        alike = oks(given, truth, nothing, twice, skeleton.sigmas, labelled[places])
+        for row in range(len(ordered)):
+            best = int(alike[row].argmax())
+            if alike[row, best] >= LEAST:
+                likeness[places[best]], xy[places[best]] = alike[row, best], given[row]
+                alike[:, best] = -1
+    return Matched(chosen, skeleton, xy, likeness, area, labelled)
+
+
+def _areas(people: Sequence[Person]) -> NDArray[np.float64]:
+    return np.array(
+        [AREA * p.xywh[2] * p.xywh[3] if p.area is None else p.area for p in people], np.float64
+    )
+
+
+def _labelled(people: Sequence[Person], counted: Sequence[int]) -> NDArray[np.bool_]:
+    visible = np.stack([person.visible for person in people])
+    kept = np.zeros(visible.shape[1], np.bool_)
+    kept[list(counted)] = True
+    return np.asarray(visible & kept, np.bool_)
