@@ -106,7 +106,17 @@ def test_blur_keeps_each_maximum() -> None:
     np.testing.assert_allclose(blur(maps, 2.0).max((2, 3)), maps.max((2, 3)), rtol=1e-5)
 
 
-def test_scales_of_one_constant_merge_to_it() -> None:
-    pyramid = [np.full((1, 2, h, w), v, np.float32) for (h, w), v in (((8, 6), 1), ((16, 12), 3))]
-    np.testing.assert_allclose(merge_scales(pyramid), 2)
-    assert merge_scales(pyramid).shape == (1, 2, 8, 6)
+@pytest.mark.parametrize("kind", ["classic", "unbiased"])
+def test_a_larger_person_is_brought_back_to_scale_one(kind: str) -> None:
+    """A joint 5 px right of the middle stands 6.25 px right of it at scale 1.25."""
+    middle = np.array([24, 32]) - (0.5 if kind == "unbiased" else 0)
+    scales, offset = [1.0, 1.25, 0.8], np.array([5.0, -10.0])
+    pyramid = [
+        encode_gaussian((middle + offset * s)[None, None], np.ones((1, 1), bool), (48, 64), 3 * s)
+        for s in scales
+    ]
+    merged = merge_scales(pyramid, scales, kind)
+    assert merged.shape == (1, 1, 64, 48)
+    np.testing.assert_allclose(merged, pyramid[0], atol=0.03)
+    flat = np.ones((1, 1, 64, 48), np.float32)
+    np.testing.assert_allclose(merge_scales([flat, flat], [1.0, 0.8], kind), 1, atol=1e-6)

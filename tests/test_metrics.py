@@ -216,3 +216,43 @@ def test_results_of_anybody_are_scored(shared: Path, tmp_path: Path) -> None:
     assert bad.exit_code == 2
     assert "short.json: not JSON, or cut short" in bad.output
     assert not (tmp_path / "b.json").exists()
+
+
+def test_the_papers_protocol_is_followed_and_told(shared: Path, tmp_path: Path) -> None:
+    """Boxes doubled in the file are thinned by the recipe's NMS; two models are averaged."""
+    root = shared / "data" / "coco"
+    annotations = root / "annotations" / "person_keypoints_val2017.json"
+    truth = json.loads(annotations.read_text())
+    names = {image["id"]: image["file_name"] for image in truth["images"]}
+    chosen = sorted(names)[:4]
+    small = tmp_path / "coco"
+    (small / "annotations").mkdir(parents=True)
+    (small / "val2017").symlink_to(root / "val2017")
+    few = {
+        "images": [image for image in truth["images"] if image["id"] in chosen],
+        "annotations": [a for a in truth["annotations"] if a["image_id"] in chosen],
+        "categories": truth["categories"],
+    }
+    (small / "annotations" / "person_keypoints_val2017.json").write_text(json.dumps(few))
+    boxes = [
+        {"file_name": names[a["image_id"]], "bbox": a["bbox"], "score": score}
+        for a in few["annotations"]
+        for score in (0.9, 0.8)
+    ]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    out = tmp_path / "out.json"
+    common = ["evaluate", "--data", str(small), "--boxes", str(tmp_path / "boxes.json")]
+    common += ["--threads", "1", "--out", str(out)]
+    arguments = [*common, "--recipe", "cpn-nms-05", "--model", "lsp14", "--model", "lsp14"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    protocol = json.loads(out.read_text())["protocol"]
+    assert protocol["box_nms"] == ["hard", 0.5]
+    assert protocol["decoder"] == "gaussian"
+    assert protocol["model"] == "lsp14.onnx, lsp14.onnx"
+    thinned = protocol["predictions_counted"]
+    assert thinned <= len(few["annotations"])
+    assert "69.2" in result.output  # the paper's row beside ours
+    plain = CliRunner().invoke(app, [*common, "--dataset", "coco"])
+    assert plain.exit_code == 0, plain.output
+    assert json.loads(out.read_text())["protocol"]["predictions_counted"] == len(boxes)

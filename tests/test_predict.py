@@ -18,7 +18,7 @@ from poised import Boxes, ImagePoses, Predictor
 from poised.cli import app
 from poised.draw import COLOURS, draw_poses
 from poised.images import ImageError
-from poised.predict import Failure
+from poised.predict import Failure, Protocol
 from poised.runtime import ModelError, Session
 
 TRUTH = np.array([[60.0, 70.0], [95.0, 84.0], [78.0, 120.0]])
@@ -246,3 +246,21 @@ def test_box_sources_exclude_each_other(folder: Path, model: Path) -> None:
     code, output = run(folder, model, "--boxes", str(folder / "boxes.json"), "--whole-image")
     assert code == 2
     assert "exclude each other" in output
+
+
+def test_a_model_averaged_with_itself_is_itself() -> None:
+    image = Path(__file__).parents[1] / "data" / "samples" / "messi5.jpg"
+    alone = Predictor.load("lsp14", detector=None, threads=1).predict(image)
+    twice = Predictor.load(["lsp14", "lsp14"], detector=None, threads=1).predict(image)
+    np.testing.assert_allclose(alone.xy, twice.xy, atol=1e-3)
+    with pytest.raises(ModelError, match="expected a pose model, this is detector"):
+        Predictor.load(["lsp14", "person"], detector=None)
+
+
+def test_a_pyramid_finds_the_dots_where_they_are(model: Path) -> None:
+    """A person magnified or shrunk in the crop is brought back: no scale, no half pixel is lost."""
+    for scales in ((1.0, 0.8, 1.2), (0.8,)):
+        predictor = Predictor.load(
+            model, detector=None, flip=False, protocol=Protocol(scales=scales)
+        )
+        np.testing.assert_allclose(predictor.predict(dots(), BOX).xy[0], TRUTH, atol=0.3)

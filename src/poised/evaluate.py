@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poised.boxes.files import boxes_of, read_boxes
+from poised.boxes.nms import NmsKind, suppress
 from poised.datasets import DATASETS, Person, read_people
 from poised.datasets.coco import person_area, read_annotations
 from poised.metrics.coco import (
@@ -87,11 +88,12 @@ def evaluate_model(
     split: str,
     boxes: BoxesFrom | Path = "truth",
     detector: str = "person",
+    nms: tuple[NmsKind, float] = ("none", 0.5),
 ) -> Evaluation:
     """Predict a data set's people and score them by its metric.
 
     boxes: the annotated ones, the predictor's detector's (then named by `detector`), or a box
-    file. Only keypoints that both skeletons name count.
+    file, which `nms` thins: its kind and threshold. Only keypoints that both skeletons name count.
     """
     people, skeleton = read_people(dataset, root, split)
     metric = DATASETS[dataset].metric
@@ -99,15 +101,17 @@ def evaluate_model(
         "boxes": boxes if isinstance(boxes, str) else boxes.name,
         "flip": predictor.flip,
         "padding": predictor.padding,
-        "decoder": predictor.session.metadata["decoder"],
+        "shift": predictor.protocol.shift,
+        "scales": list(predictor.protocol.scales),
+        "decoder": predictor.decoder,
         "crop": predictor.session.metadata["crop"],
         "pose_score": f"box score x mean keypoint score above {predictor.threshold}",
-        "model": predictor.session.path.name,
-        "model_sha256": sha256(predictor.session.path),
+        "model": ", ".join(session.path.name for session in predictor.sessions),
+        "model_sha256": ", ".join(sha256(session.path) for session in predictor.sessions),
         "engine": predictor.session.engine,
     }
     if isinstance(boxes, Path):
-        protocol["boxes_sha256"] = sha256(boxes)
+        protocol |= {"boxes_sha256": sha256(boxes), "box_nms": list(nms)}
     if boxes == "detector":
         file = find_model(detector)
         protocol |= {"detector": file.name, "detector_sha256": sha256(file)}
@@ -115,7 +119,7 @@ def evaluate_model(
     places = _shared_keypoints(predictor.skeleton, skeleton)
     if metric in ("oks", "crowdpose"):
         truth, folder = read_annotations(root, split)
-        results = _results(predictor, truth, people, folder, places, boxes)
+        results = _results(predictor, truth, people, folder, places, boxes, nms)
         return _score_results(dataset, skeleton, truth, people, results, protocol, sorted(places))
     if boxes != "truth":
         raise ValueError(f"{dataset} is scored person by person: its boxes are the annotated ones")
@@ -172,6 +176,7 @@ def _results(
     folder: Path,
     places: dict[int, int],
     boxes: BoxesFrom | Path,
+    nms: tuple[NmsKind, float],
 ) -> list[dict[str, Any]]:
     """Predictions of every image as COCO results, keypoints that are not predicted at 0."""
     images = truth["images"]
@@ -185,7 +190,7 @@ def _results(
         given = [_sure(np.array(rows, np.float64).reshape(-1, 4)) for rows in by_image.values()]
     elif isinstance(boxes, Path):
         named = boxes_of(read_boxes(boxes), paths, boxes)
-        given = [named[path] for path in paths]
+        given = [suppress(named[path], *nms) for path in paths]
     keypoints = len(people[0].visible)
     results = []
     for image, poses in zip(images, predictor.predict(paths, given), strict=True):

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from poised.crops import CropKind
+
 Decoder = Literal["argmax", "quarter", "gaussian", "unbiased"]
 Floats = NDArray[np.floating[Any]]
 Maps = NDArray[np.float32]
@@ -173,14 +175,25 @@ def merge_flip(maps: Maps, mirrored: Maps, flip_order: NDArray[np.intp], shift: 
     return (maps + back) * np.float32(0.5)
 
 
-def merge_scales(pyramid: Sequence[Maps]) -> Maps:
-    """The mean of maps of several sizes, resized (bilinear) to the first's size."""
-    first = pyramid[0]
-    height, width = first.shape[-2:]
-    total = first.astype(np.float32).copy()
-    for maps in pyramid[1:]:
-        channels = maps.reshape(-1, *maps.shape[-2:])
-        total += np.stack([cv2.resize(one, (width, height)) for one in channels]).reshape(
-            first.shape
-        )
+def merge_scales(pyramid: Sequence[Maps], scales: Sequence[float], kind: CropKind) -> Maps:
+    """The mean of the maps (N, K, h, w) of one person at several scales, in the frame of scale 1.
+
+    A person is `scale` times as large in its crop; the middle stays. Bilinear; what lies outside
+    a magnified map counts as 0. kind: of the crop, which says where the middle is.
+    """
+    edge = 0 if kind == "classic" else 1
+    total = np.zeros_like(pyramid[0])
+    for maps, scale in zip(pyramid, scales, strict=True):
+        if scale == 1:
+            total += maps
+            continue
+        rows, columns = (_zoom(side, scale, (side - edge) / 2) for side in maps.shape[-2:])
+        total += rows @ maps @ columns.T
     return total / np.float32(len(pyramid))
+
+
+def _zoom(side: int, scale: float, middle: float) -> NDArray[np.float32]:
+    """(side, side) that takes values at middle + scale (u - middle), linearly, to every u."""
+    at = middle + scale * (np.arange(side) - middle)
+    weights = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(side)))
+    return np.asarray(weights, np.float32)

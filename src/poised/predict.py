@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from poised.boxes.detector import Detector
 from poised.boxes.files import whole_image
 from poised.crops import apply, crop_matrices, cut, heatmap_to_crop, invert
-from poised.heatmaps import decode, merge_flip
+from poised.heatmaps import Decoder, decode, merge_flip, merge_scales
 from poised.images import ImageError, ImageSource, read_image
 from poised.runtime import Engine, ModelError, Session
 from poised.scores import oks_nms, pose_scores
 from poised.types import Boxes, ImagePoses, Skeleton
 
+ALIKE = ("input_wh", "crop", "stride", "skeleton", "mean", "std")  # of models that are averaged
 READ_AHEAD = 8  # images waiting, decoded
 SAME_PERSON = 0.7  # OKS over which two poses of detected boxes are one person's
 Image = NDArray[np.uint8]
@@ -60,33 +61,58 @@ class _Waiting:
         self.left = len(self.boxes)
 
 
+@dataclass(frozen=True)
+class Protocol:
+    """How a paper tests, where that is not how the model is meant to be used.
+
+    shift: the mirrored maps by one pixel; None does so for classic crops. scales: of an image
+    pyramid, averaged. decoder: of the heatmaps, None for the model's own.
+    """
+
+    shift: bool | None = None
+    scales: tuple[float, ...] = (1.0,)
+    decoder: Decoder | None = None
+
+
 class Predictor:
     """Poses of everybody in images. Build one with `Predictor.load()`; it can be used for ever.
 
     flip: average with the mirrored crop, about half the speed. threshold: keypoint scores above
     it count in a pose's score. batch: people a network call. padding: how much boxes grow; None
-    takes the model's own, which is for a detector's tight boxes.
+    takes the model's own, which is for a detector's tight boxes. Of several models the heatmaps
+    are averaged; they must have one input size, crop and skeleton.
 
     Of two poses alike (OKS > SAME_PERSON) the better is kept, unless their boxes were given.
     """
 
     def __init__(
         self,
-        session: Session,
+        sessions: Session | Sequence[Session],
         find_boxes: Callable[[Image], Boxes],
         *,
         flip: bool = True,
         batch: int = 32,
         threshold: float = 0.2,
         padding: float | None = None,
+        protocol: Protocol = Protocol(),
     ) -> None:
+        self.sessions = [sessions] if isinstance(sessions, Session) else list(sessions)
+        session = self.sessions[0]
         notes = session.metadata
-        if notes.get("kind") != "pose":
-            what = notes.get("kind", "no model of poised")
-            raise ModelError(f"{session.path}: expected a pose model, this is {what}")
+        for each in self.sessions:
+            if each.metadata.get("kind") != "pose":
+                what = each.metadata.get("kind", "no model of poised")
+                raise ModelError(f"{each.path}: expected a pose model, this is {what}")
+            unlike = [k for k in ALIKE if each.metadata[k] != notes[k]]
+            if unlike:
+                raise ModelError(
+                    f"{each.path} and {session.path} cannot be averaged, they differ in "
+                    f"{', '.join(unlike)}"
+                )
         if batch < 1:
             raise ModelError(f"batch is {batch}, must be at least 1")
-        self.session, self.find_boxes = session, find_boxes
+        self.session, self.find_boxes, self.protocol = session, find_boxes, protocol
+        self.decoder: Decoder = protocol.decoder or notes["decoder"]
         self.flip, self.batch, self.threshold = flip, batch, threshold
         self.skeleton = Skeleton.from_dict(notes["skeleton"], source=str(session.path))
         self.padding: float = notes["padding"] if padding is None else padding
@@ -97,7 +123,7 @@ class Predictor:
     @classmethod
     def load(
         cls,
-        model: str | Path = "lsp14",
+        model: str | Path | Sequence[str | Path] = "lsp14",
         *,
         detector: str | Path | None = "person",
         engine: Engine = "auto",
@@ -106,8 +132,9 @@ class Predictor:
         batch: int = 32,
         threshold: float = 0.2,
         padding: float | None = None,
+        protocol: Protocol = Protocol(),
     ) -> Predictor:
-        """A predictor of a bundled model or an ONNX file of `poised train`.
+        """A predictor of a bundled model or an ONNX file of `poised train`, or of several.
 
         detector: a bundled one, an ONNX file, or None: the whole image is one person's box.
         """
@@ -117,9 +144,15 @@ class Predictor:
         if detector is not None:
             found = Detector(detector, engine, threads)
             find_boxes = lambda image: found.detect([image])[0]  # noqa: E731
-        session = Session(model, engine, threads)
+        models = [model] if isinstance(model, str | Path) else model
         return cls(
-            session, find_boxes, flip=flip, batch=batch, threshold=threshold, padding=padding
+            [Session(one, engine, threads) for one in models],
+            find_boxes,
+            flip=flip,
+            batch=batch,
+            threshold=threshold,
+            padding=padding,
+            protocol=protocol,
         )
 
     @overload  # a str is a path here, though typing calls it a sequence of str
@@ -194,31 +227,51 @@ class Predictor:
         """Fill in the keypoints of a batch of people."""
         if not people:
             return
-        notes = self.session.metadata
+        notes, scales = self.session.metadata, self.protocol.scales
         matrices = np.stack([entry.matrices[person] for entry, person in people])
-        crops = np.stack(
-            [cut(e.image, m, self.size) for (e, _), m in zip(people, matrices, strict=True)]
-        )
-        tensor = np.ascontiguousarray(((crops - self.mean) / self.std).transpose(0, 3, 1, 2))
-        maps = self._maps(tensor)
-        if self.flip:
-            mirrored = self._maps(np.ascontiguousarray(tensor[..., ::-1]))
-            shift = notes["crop"] == "classic"
-            maps = merge_flip(maps, mirrored, self.skeleton.flip_order, shift)
-        xy, score = decode(maps, notes["decoder"], notes["sigma"])
+        pyramid = [self._crop_maps(people, self._scaled(matrices, scale)) for scale in scales]
+        maps = merge_scales(pyramid, scales, notes["crop"])
+        xy, score = decode(maps, self.decoder, notes["sigma"])
         points = apply(invert(matrices), heatmap_to_crop(xy, notes["stride"], notes["crop"]))
         for row, (entry, person) in enumerate(people):
             entry.xy[person], entry.score[person] = points[row], score[row].clip(0, 1)
             entry.left -= 1
 
+    def _scaled(self, matrices: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+        """The crops (N, 2, 3) in which people are `scale` times as large, their middle kept."""
+        edge = 0 if self.session.metadata["crop"] == "classic" else 1
+        middle = (np.array(self.size, np.float64) - edge) / 2
+        larger = matrices * scale
+        larger[:, :, 2] += middle * (1 - scale)
+        return larger
+
+    def _crop_maps(
+        self, people: list[tuple[_Waiting, int]], matrices: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Heatmaps (N, K, h, w) of people cut out by matrices (N, 2, 3), flip averaged."""
+        crops = np.stack(
+            [cut(e.image, m, self.size) for (e, _), m in zip(people, matrices, strict=True)]
+        )
+        tensor = np.ascontiguousarray(((crops - self.mean) / self.std).transpose(0, 3, 1, 2))
+        maps = self._maps(tensor)
+        if not self.flip:
+            return maps
+        mirrored = self._maps(np.ascontiguousarray(tensor[..., ::-1]))
+        shift = self.protocol.shift
+        if shift is None:
+            shift = self.session.metadata["crop"] == "classic"
+        return merge_flip(maps, mirrored, self.skeleton.flip_order, shift)
+
     def _maps(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        maps = self.session.run(tensor)["heatmaps"]
-        if maps.shape[1] != len(self.skeleton):
-            raise ModelError(
-                f"{self.session.path}: gives {maps.shape[1]} heatmaps, its skeleton "
-                f"{self.skeleton.name} has {len(self.skeleton)} keypoints"
-            )
-        return maps
+        """The models' heatmaps (N, K, h, w), averaged."""
+        every = [session.run(tensor)["heatmaps"] for session in self.sessions]
+        for session, maps in zip(self.sessions, every, strict=True):
+            if maps.shape[1] != len(self.skeleton):
+                raise ModelError(
+                    f"{session.path}: gives {maps.shape[1]} heatmaps, its skeleton "
+                    f"{self.skeleton.name} has {len(self.skeleton)} keypoints"
+                )
+        return every[0] if len(every) == 1 else np.asarray(np.mean(every, 0), np.float32)
 
     def _finish(self, entry: _Waiting | Failure) -> Predicted | Failure:
         if isinstance(entry, Failure):

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from poised.boxes.nms import NmsKind
+
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -136,7 +138,7 @@ class Test(_Part):
     split: str = "test"
     boxes: Literal["truth", "detected"] = "truth"
     detector: str | None = None
-    nms: Literal["none", "hard", "soft-linear", "soft-gaussian"] = "none"
+    nms: NmsKind = "none"
     nms_threshold: Positive = 0.5
     enlarge: Positive = 1.0
     flip: bool = True

@@ -7,6 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from poised.types import Boxes
+
+NmsKind = Literal["none", "hard", "soft-linear", "soft-gaussian"]
 Floats = NDArray[np.floating[Any]]
 
 
@@ -71,3 +74,23 @@ def soft_nms(
         left = left[now[left] >= least]
     chosen = np.array(kept, np.intp)
     return chosen, now[chosen]
+
+
+def suppress(boxes: Boxes, kind: NmsKind, threshold: float) -> Boxes:
+    """A box file's boxes as a paper's NMS leaves them.
+
+    threshold: the overlap of "hard" and "soft-linear", the sigma of "soft-gaussian".
+    """
+    if kind == "none" or not len(boxes):
+        return boxes
+    if kind == "hard":
+        kept = nms(boxes.xyxy, boxes.score, threshold)
+        return Boxes(boxes.xywh[kept], boxes.score[kept])
+    chosen, score = soft_nms(
+        boxes.xyxy,
+        boxes.score,
+        "linear" if kind == "soft-linear" else "gaussian",
+        overlap=threshold,
+        sigma=threshold,
+    )
+    return Boxes(boxes.xywh[chosen], score.astype(np.float32))

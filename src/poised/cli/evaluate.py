@@ -12,8 +12,12 @@ from poised.cli.common import Engine, app, errors, extra, print_table
 Data = Annotated[Path, typer.Option(help="The data set's folder.")]
 Name = Annotated[str | None, typer.Option(help="coco, crowdpose, flic, lsp, lspet or mpii.")]
 Part = Annotated[str | None, typer.Option(help="Of the data set; default: the usual test.")]
-Row = Annotated[str | None, typer.Option(help="A recipe: its data set, its paper's figures.")]
-Model = Annotated[str, typer.Option(help="A bundled pose model or an ONNX file.")]
+Row = Annotated[
+    str | None, typer.Option(help="A recipe: its data set, protocol of testing, paper's figures.")
+]
+Models = Annotated[
+    list[str], typer.Option("--model", help="Bundled, or an ONNX file; several are averaged.")
+]
 Results = Annotated[Path | None, typer.Option(help="Score this COCO results file, no model.")]
 BoxesOf = Annotated[str, typer.Option(help="truth, detector, or a box file.")]
 Finder = Annotated[str, typer.Option(help="A bundled detector or an ONNX file.")]
@@ -29,7 +33,7 @@ def evaluate(
     dataset: Name = None,
     split: Part = None,
     recipe: Row = None,
-    model: Model = "lsp14",
+    models: Models = ["lsp14"],  # noqa: B006  typer copies it
     predictions: Results = None,
     boxes: BoxesOf = "truth",
     detector: Finder = "person",
@@ -48,7 +52,7 @@ def evaluate(
         done = _measure(
             data,
             (dataset, split, recipe),
-            (model, engine, flip, padding, threads),
+            (models, engine, flip, padding, threads),
             (predictions, boxes, detector),
         )
         reported = load_recipe(recipe).reported if recipe else ()
@@ -71,7 +75,7 @@ def report(
     dataset: Name = None,
     split: Part = None,
     recipe: Row = None,
-    model: Model = "lsp14",
+    models: Models = ["lsp14"],  # noqa: B006  typer copies it
     predictions: Results = None,
     boxes: BoxesOf = "truth",
     detector: Finder = "person",
@@ -88,7 +92,7 @@ def report(
         done = _measure(
             data,
             (dataset, split, recipe),
-            (model, engine, flip, padding, threads),
+            (models, engine, flip, padding, threads),
             (predictions, boxes, detector),
         )
         write_report(done, out)
@@ -98,16 +102,16 @@ def report(
 def _measure(
     data: Path,
     what: tuple[str | None, str | None, str | None],
-    how: tuple[str, Engine, bool, float | None, int | None],
+    how: tuple[list[str], Engine, bool, float | None, int | None],
     where: tuple[Path | None, str, str],
 ) -> Any:
     """The evaluation that the options ask for."""
     from poised.evaluate import evaluate_model, evaluate_results, usual_split
-    from poised.predict import Predictor
-    from poised.recipe import load_recipe
+    from poised.predict import Predictor, Protocol
+    from poised.recipe import Test, load_recipe
 
     dataset, split, recipe = what
-    model, engine, flip, padding, threads = how
+    models, engine, flip, padding, threads = how
     predictions, boxes, detector = where
     row = load_recipe(recipe) if recipe else None
     name = dataset or (row.dataset.name if row else None)
@@ -116,16 +120,20 @@ def _measure(
     part = split or (row.test.split if row else usual_split(name))
     if predictions is not None:
         return evaluate_results(predictions, name, data, part)
+    test = row.test if row else Test()
     predictor = Predictor.load(
-        model,
+        models,
         detector=detector if boxes == "detector" else None,
         engine=engine.value,
         threads=threads,
-        flip=flip,
+        flip=flip and test.flip,
         padding=padding,
+        protocol=Protocol(test.shift, test.scales, test.decoder) if row else Protocol(),
     )
+    predictor.padding *= test.enlarge
     source: Any = boxes if boxes in ("truth", "detector") else Path(boxes)
-    return evaluate_model(predictor, name, data, part, source, detector)
+    nms = (test.nms, test.nms_threshold)
+    return evaluate_model(predictor, name, data, part, source, detector, nms)
 
 
 @app.command()
