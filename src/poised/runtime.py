@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import sys
 from collections.abc import Callable
 from importlib import resources
 from importlib.util import find_spec
@@ -85,7 +85,8 @@ class Session:
         return dict(zip(self.output_shapes, self._run(images), strict=True))
 
     def _openvino(self, threads: int | None) -> Run:
-        os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
+        # openvino reports its own import over the network, unless its reporter cannot be imported
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
 
         core = openvino.Core()
