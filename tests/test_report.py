@@ -72,6 +72,9 @@ def test_predictions_go_to_the_likest_free_person_best_score_first() -> None:
     twice = match(people, [result(near, 0.2), result(near, 0.9)], SKELETON, range(17))
     assert twice.likeness[0] == 1  # the better score got it, the other has the rest
     assert 0 < twice.likeness[1] < 1
+    assert twice.score.tolist() == [0.9, 0.2]
+    third = match(people, [result(near, s) for s in (0.9, 0.8, 0.7)], SKELETON, range(17))
+    assert third.spare.tolist() == [0.7]
     nobody = match(people, [], SKELETON, range(17))
     assert np.isnan(nobody.xy).all()
     assert nobody.likeness.tolist() == [0, 0]
@@ -84,9 +87,27 @@ def test_the_page_stands_alone(shared: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     page = out.read_text("utf-8")
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     assert page.count("data:image/jpeg;base64,") == 24
     outside = [u for u in re.findall(r'(?:src|href)="([^"]*)"', page) if u[:1] not in "#d"]
     assert not outside
     assert "left ankle" in page
     assert "model_sha256" in page
+
+
+def test_a_pck_pages_curves_are_there(shared: Path, tmp_path: Path) -> None:
+    """Ten of LSPET's people; no spare prediction, so no precision, and a curve of each group."""
+    from scipy.io import loadmat, savemat
+
+    root = tmp_path / "lspet"
+    root.mkdir()
+    (root / "images").symlink_to(shared / "data" / "lspet" / "images")
+    joints = loadmat(shared / "data" / "lspet" / "joints.mat")["joints"][..., :10]
+    savemat(root / "joints.mat", {"joints": joints})
+    out = tmp_path / "page.html"
+    arguments = ["report", "--dataset", "lspet", "--data", str(root), "--out", str(out)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    page = out.read_text("utf-8")
+    assert "PCK over the limit" in page
+    assert "Precision and recall" not in page

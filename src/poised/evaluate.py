@@ -54,13 +54,15 @@ class Evaluation:
 
     samples: what `compare` draws from: of each labelled person the image, the points scored and
     the points to be had. For PCK a point is a keypoint; for OKS it is the OKS of the prediction
-    that the person got, best score first, 0 below 0.5. matched: the same people, for a report.
+    that the person got, best score first, 0 below 0.5. matched: the same people, for a report;
+    apart: for PCK, their keypoints' distances (P, keypoints that count) in lengths.
     """
 
     figures: dict[str, float]
     protocol: dict[str, Any]
     samples: dict[str, list[Any]]
     matched: Matched
+    apart: NDArray[np.float64] | None = None
 
     def write(self, path: Path) -> None:
         """As JSON, whole or not at all."""
@@ -312,4 +314,4 @@ def _score_people(
         "possible": possible.tolist(),
     }
     rounded = {name: round(value, 3) for name, value in figures.items()}
-    return Evaluation(rounded, protocol, samples, pair(people, xy, skeleton, counted))
+    return Evaluation(rounded, protocol, samples, pair(people, xy, skeleton, counted), apart)

@@ -23,6 +23,7 @@ from poised.evaluate import MATCHED, Evaluation
 from poised.images import ImageError, read_image
 from poised.metrics.errors import KINDS, error_kinds
 from poised.metrics.matching import Matched
+from poised.metrics.pck import grouped, pck
 from poised.types import Boxes, ImagePoses
 
 PICTURES = 12  # of the worst, and of a random set
@@ -52,6 +53,8 @@ def write_report(done: Evaluation, path: Path, seed: int = 0) -> None:
         "<h2>How near</h2>",
         _svg(_found_curve(matched), "Share of people over a least OKS"),
         _svg(_histogram(matched), "People by OKS"),
+        "" if done.apart is None else _svg(_pck_curve(done, done.apart), "PCK over the limit"),
+        _svg(_precision_recall(matched), "Precision and recall") if len(matched.spare) else "",
         "<h2>What is wrong, joint by joint</h2>",
         "<p>good: as near as annotators agree; jitter: near; inversion: on the other side's place; "
         "swap: on somebody else's; miss: elsewhere, or nobody found.</p>",
@@ -111,6 +114,36 @@ def _histogram(matched: Matched) -> Figure:
     figure, axes = _axes(8, 2.5)
     axes.hist(matched.likeness, bins=20, range=(0, 1), color=COLOURS[0])
     axes.set(xlabel="OKS", ylabel="people", xlim=(0, 1))
+    return figure
+
+
+def _pck_curve(done: Evaluation, apart: NDArray[np.float64]) -> Figure:
+    """PCK of each group of joints as the limit grows to 0.5 lengths."""
+    limits = np.linspace(0, 0.5, 51)
+    names = done.protocol["keypoints"]
+    curves = [grouped(each, names) for each in pck(apart, limits.tolist())]
+    figure, axes = _axes(8, 3.5)
+    for group in curves[0]:
+        axes.plot(limits, [curve[group] for curve in curves], label=group)
+    axes.set(xlabel="limit, lengths", ylabel="PCK, %", xlim=(0, 0.5), ylim=(0, 100))
+    axes.legend(frameon=False, ncols=2)
+    return figure
+
+
+def _precision_recall(matched: Matched) -> Figure:
+    """Precision over recall as the least score falls, at two OKS."""
+    score = np.concatenate([matched.score, matched.spare])
+    likeness = np.concatenate([matched.likeness, np.zeros(len(matched.spare))])
+    order = np.argsort(-score, kind="stable")
+    given = order[score[order] > 0]
+    figure, axes = _axes(8, 3)
+    for least, colour in zip((MATCHED, 0.75), COLOURS, strict=False):
+        right = np.cumsum(likeness[given] >= least)
+        recall = 100 * right / len(matched.people)
+        precision = 100 * right / np.arange(1, len(given) + 1)
+        axes.plot(recall, precision, color=colour, label=f"OKS {least:g}")
+    axes.set(xlabel="recall, %", ylabel="precision, %", xlim=(0, 100), ylim=(0, 105))
+    axes.legend(frameon=False)
     return figure
 
 

@@ -23,7 +23,8 @@ class Matched:
     """Labelled people, P of them, and their predictions.
 
     xy: (P, K, 2) pixels, NaN for a person who got none; likeness: (P,) OKS, then 0; area: (P,)
-    square pixels; labelled: (P, K), only the keypoints that count.
+    square pixels; labelled: (P, K), only the keypoints that count. score: (P,) of the prediction,
+    0 without one; spare: (S,) scores of predictions that nobody got.
     """
 
     people: list[Person]
@@ -32,6 +33,8 @@ class Matched:
     likeness: NDArray[np.float64]
     area: NDArray[np.float64]
     labelled: NDArray[np.bool_]
+    score: NDArray[np.float64]
+    spare: NDArray[np.float64]
 
     @property
     def truth(self) -> NDArray[np.float64]:
@@ -49,9 +52,9 @@ def pair(
         float(oks(p[None], t[None], np.zeros(1), 2 * a[None], skeleton.sigmas, v[None])[0, 0])
         for p, t, a, v in zip(np.nan_to_num(xy), truth, area, labelled, strict=True)
     ]
-    return Matched(
-        list(people), skeleton, np.asarray(xy, np.float64), np.array(each), area, labelled
-    )
+    sure, none = np.ones(len(people)), np.zeros(0)
+    given = np.asarray(xy, np.float64)
+    return Matched(list(people), skeleton, given, np.array(each), area, labelled, sure, none)
 
 
 def match(
@@ -69,7 +72,8 @@ def match(
     chosen = [people[i] for i in kept]
     labelled, area = everybody[kept], _areas(chosen)
     xy = np.full((len(chosen), len(skeleton), 2), np.nan)
-    likeness = np.zeros(len(chosen))
+    likeness, score = np.zeros(len(chosen)), np.zeros(len(chosen))
+    spare: list[float] = []
     found: dict[int, list[dict[str, Any]]] = {}
     for result in results:
         found.setdefault(result["image_id"], []).append(result)
@@ -90,8 +94,12 @@ def match(
             best = int(alike[row].argmax())
             if alike[row, best] >= LEAST:
                 likeness[places[best]], xy[places[best]] = alike[row, best], given[row]
+                score[places[best]] = ordered[row]["score"]
                 alike[:, best] = -1
-    return Matched(chosen, skeleton, xy, likeness, area, labelled)
+            else:
+                spare.append(ordered[row]["score"])
+    nobodys = np.array(spare, np.float64)
+    return Matched(chosen, skeleton, xy, likeness, area, labelled, score, nobodys)
 
 
 def _areas(people: Sequence[Person]) -> NDArray[np.float64]:

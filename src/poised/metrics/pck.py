@@ -27,7 +27,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def distances(xy: Floats, truth: Floats, labelled: NDArray[np.bool_], length: Floats) -> Floats:
+def distances(
+    xy: Floats, truth: Floats, labelled: NDArray[np.bool_], length: Floats
+) -> NDArray[np.float64]:
     """(P, K) distances in units of each person's length; NaN where not labelled.
 
     xy, truth: (P, K, 2) pixels; labelled: (P, K); length: (P,) pixels.
