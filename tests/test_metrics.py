@@ -15,7 +15,13 @@ from typer.testing import CliRunner
 
 from poised.cli import app
 from poised.evaluate import evaluate_model, evaluate_results
-from poised.metrics.coco import ResultsError, check_results, crowdpose_figures, oks_figures
+from poised.metrics.coco import (
+    ResultsError,
+    box_figures,
+    check_results,
+    crowdpose_figures,
+    oks_figures,
+)
 from poised.metrics.pck import (
     NOT_IN_PCKH,
     area_under_curve,
@@ -253,6 +259,37 @@ def test_the_papers_protocol_is_followed_and_told(shared: Path, tmp_path: Path) 
     thinned = protocol["predictions_counted"]
     assert thinned <= len(few["annotations"])
     assert "69.2" in result.output  # the paper's row beside ours
+    # the annotated boxes, nearly: all that NMS let through are right
+    assert json.loads(out.read_text())["figures"]["person_AP"] > 80
     plain = CliRunner().invoke(app, [*common, "--dataset", "coco"])
     assert plain.exit_code == 0, plain.output
     assert json.loads(out.read_text())["protocol"]["predictions_counted"] == len(boxes)
+
+
+def test_box_figures_are_pycocotools(shared: Path, capsys) -> None:
+    pytest.importorskip("pycocotools")
+    from pycocotools.coco import COCO as Official
+    from pycocotools.cocoeval import COCOeval
+
+    folder = shared / "reference"
+    truth = json.loads((folder / "coco_gt.json").read_text())
+    found = json.loads((folder / "coco_predictions_with_bbox.json").read_text())
+    boxes = [{k: r[k] for k in ("image_id", "category_id", "bbox", "score")} for r in found]
+    labels = Official()
+    labels.dataset = copy.deepcopy(truth)
+    labels.createIndex()
+    evaluator = COCOeval(labels, labels.loadRes(copy.deepcopy(boxes)), "bbox")
+    evaluator.evaluate()
+    evaluator.accumulate()
+    evaluator.summarize()
+    capsys.readouterr()
+    want = [evaluator.stats[0], evaluator.stats[8]]
+    assert list(box_figures(truth, boxes).values()) == pytest.approx(want, abs=1e-9)
+
+
+def test_more_limits_on_request(shared: Path) -> None:
+    predictor = Predictor.load("lsp14", detector=None, threads=1, flip=False)
+    root = shared / "data" / "lspet"
+    done = evaluate_model(predictor, "lspet", root, "test", also_at=[0.2, 0.11])
+    assert done.figures["labelled mean@0.2"] == done.figures["labelled mean"]
+    assert 0 < done.figures["labelled mean@0.11"] < done.figures["labelled mean"]

@@ -92,6 +92,13 @@ def test_prediction_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_no_network_knows_a_data_set_or_a_recipe() -> None:
+    for path in (SOURCE / "nets").glob("*.py"):
+        text = path.read_text("utf-8")
+        for module in ("datasets", "recipe", "train", "types", "crops", "heatmaps"):
+            assert f"poised.{module}" not in text, path
+
+
 def test_no_source_file_is_longer_than_350_lines() -> None:
     for path in SOURCE.rglob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 350, path

@@ -19,6 +19,7 @@ from poised.datasets import DATASETS, Person, read_people
 from poised.datasets.coco import person_area, read_annotations
 from poised.metrics.coco import (
     CROWDED,
+    box_figures,
     check_results,
     crowdpose_figures,
     evaluator_name,
@@ -91,11 +92,13 @@ def evaluate_model(
     boxes: BoxesFrom | Path = "truth",
     detector: str = "person",
     nms: tuple[NmsKind, float] = ("none", 0.5),
+    also_at: Sequence[float] = (),
 ) -> Evaluation:
     """Predict a data set's people and score them by its metric.
 
     boxes: the annotated ones, the predictor's detector's (then named by `detector`), or a box
     file, which `nms` thins: its kind and threshold. Only keypoints that both skeletons name count.
+    also_at: more limits for PCK's mean, e.g. the 0.11 that HRNet's code prints as "Mean@0.1".
     """
     people, skeleton = read_people(dataset, root, split)
     metric = DATASETS[dataset].metric
@@ -107,7 +110,9 @@ def evaluate_model(
         "scales": list(predictor.protocol.scales),
         "decoder": predictor.decoder,
         "crop": predictor.session.metadata["crop"],
-        "pose_score": f"box score x mean keypoint score above {predictor.threshold}",
+        "pose_score": f"box score x mean keypoint score above {predictor.threshold}"
+        if predictor.protocol.rescore
+        else "box score",
         "model": ", ".join(session.path.name for session in predictor.sessions),
         "model_sha256": ", ".join(sha256(session.path) for session in predictor.sessions),
         "engine": predictor.session.engine,
@@ -121,8 +126,13 @@ def evaluate_model(
     places = _shared_keypoints(predictor.skeleton, skeleton)
     if metric in ("oks", "crowdpose"):
         truth, folder = read_annotations(root, split)
-        results = _results(predictor, truth, people, folder, places, boxes, nms)
-        return _score_results(dataset, skeleton, truth, people, results, protocol, sorted(places))
+        results, used = _results(predictor, truth, people, folder, places, boxes, nms)
+        counted = sorted(places)
+        done = _score_results(dataset, skeleton, truth, people, results, protocol, counted)
+        if boxes != "truth":
+            found_boxes = box_figures(truth, used)
+            done.figures.update({name: round(100 * v, 3) for name, v in found_boxes.items()})
+        return done
     if boxes != "truth":
         raise ValueError(f"{dataset} is scored person by person: its boxes are the annotated ones")
     given = [_sure(person.xywh[None]) for person in people]
@@ -130,7 +140,7 @@ def evaluate_model(
     xy = np.full((len(people), len(skeleton), 2), np.nan)
     found = np.concatenate([pose.xy for pose in poses])
     xy[:, list(places)] = found[:, list(places.values())]
-    return _score_people(dataset, skeleton, people, xy, protocol, sorted(places))
+    return _score_people(dataset, skeleton, people, xy, protocol, sorted(places), also_at)
 
 
 def evaluate_results(
@@ -179,8 +189,8 @@ def _results(
     places: dict[int, int],
     boxes: BoxesFrom | Path,
     nms: tuple[NmsKind, float],
-) -> list[dict[str, Any]]:
-    """Predictions of every image as COCO results, keypoints that are not predicted at 0."""
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Every image's people as COCO results, keypoints that are not predicted at 0; and boxes."""
     images = truth["images"]
     paths = [folder / image["file_name"] for image in images]
     given: list[Boxes] | None = None
@@ -194,22 +204,17 @@ def _results(
         named = boxes_of(read_boxes(boxes), paths, boxes)
         given = [suppress(named[path], *nms) for path in paths]
     keypoints = len(people[0].visible)
-    results = []
+    results, used = [], []
     for image, poses in zip(images, predictor.predict(paths, given), strict=True):
-        for pose in poses:
+        for pose, box_score in zip(poses, poses.boxes.score.tolist(), strict=True):
             triples = np.zeros((keypoints, 3))
             mine = list(places.values())
             triples[list(places), :2] = pose.xy[mine]
             triples[list(places), 2] = pose.keypoint_score[mine]
-            results.append(
-                {
-                    "image_id": image["id"],
-                    "category_id": 1,
-                    "keypoints": triples.ravel().tolist(),
-                    "score": pose.score,
-                }
-            )
-    return results
+            one = {"image_id": image["id"], "category_id": 1}
+            used.append({**one, "bbox": pose.box.tolist(), "score": box_score})
+            results.append({**one, "keypoints": triples.ravel().tolist(), "score": pose.score})
+    return results, used
 
 
 def _score_results(
@@ -271,6 +276,7 @@ def _score_people(
     xy: NDArray[np.float64],
     protocol: dict[str, Any],
     counted: list[int],
+    also_at: Sequence[float],
 ) -> Evaluation:
     """PCK or PCKh of one prediction a person, in percent."""
     truth = np.stack([person.xy for person in people])
@@ -298,6 +304,9 @@ def _score_people(
         "limb mean": float(np.nanmean(limbs)),
         "AUC": float(np.nanmean(area_under_curve(apart, fraction))),
     }
+    for limit in also_at:
+        mean = labelled_mean(pck(apart, limit), apart, names, left_out)
+        figures[f"labelled mean@{limit:g}"] = mean
     protocol = protocol | {
         "people": len(people),
         "metric": f"{kind}@{fraction}, a distance equal to the limit is correct",

@@ -66,12 +66,14 @@ class Protocol:
     """How a paper tests, where that is not how the model is meant to be used.
 
     shift: the mirrored maps by one pixel; None does so for classic crops. scales: of an image
-    pyramid, averaged. decoder: of the heatmaps, None for the model's own.
+    pyramid, averaged. decoder: of the heatmaps, None for the model's own. rescore: a pose's score
+    is its box's x its mean keypoint's, else its box's.
     """
 
     shift: bool | None = None
     scales: tuple[float, ...] = (1.0,)
     decoder: Decoder | None = None
+    rescore: bool = True
 
 
 class Predictor:
@@ -278,6 +280,8 @@ class Predictor:
             return entry
         boxes, xy, each = entry.boxes, entry.xy, entry.score
         score = pose_scores(boxes.score, each, self.threshold)
+        if not self.protocol.rescore:
+            score = boxes.score
         if entry.detected:  # boxes that were given are all answered
             area = boxes.xywh[:, 2] * boxes.xywh[:, 3]
             kept = oks_nms(xy, area, score, self.skeleton.sigmas, SAME_PERSON)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,6 +42,7 @@ def evaluate(
     flip: Flip = True,
     padding: Growth = None,
     threads: Threads = None,
+    at: Annotated[list[float] | None, typer.Option(help="One more limit for PCK's mean.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write figures and protocol here.")] = None,
 ) -> None:
     """Score a model or a results file by its data set's own metric, and say how it was done."""
@@ -54,6 +56,7 @@ def evaluate(
             (dataset, split, recipe),
             (models, engine, flip, padding, threads),
             (predictions, boxes, detector),
+            at or (),
         )
         reported = load_recipe(recipe).reported if recipe else ()
         table = Table("", "measured", *(f"{r.source}\n{r.row}" for r in reported))
@@ -104,6 +107,7 @@ def _measure(
     what: tuple[str | None, str | None, str | None],
     how: tuple[list[str], Engine, bool, float | None, int | None],
     where: tuple[Path | None, str, str],
+    also_at: Sequence[float] = (),
 ) -> Any:
     """The evaluation that the options ask for."""
     from poised.evaluate import evaluate_model, evaluate_results, usual_split
@@ -121,6 +125,7 @@ def _measure(
     if predictions is not None:
         return evaluate_results(predictions, name, data, part)
     test = row.test if row else Test()
+    asked = Protocol(test.shift, test.scales, test.decoder, test.rescore)
     predictor = Predictor.load(
         models,
         detector=detector if boxes == "detector" else None,
@@ -128,12 +133,12 @@ def _measure(
         threads=threads,
         flip=flip and test.flip,
         padding=padding,
-        protocol=Protocol(test.shift, test.scales, test.decoder) if row else Protocol(),
+        protocol=asked if row else Protocol(),
     )
     predictor.padding *= test.enlarge
     source: Any = boxes if boxes in ("truth", "detector") else Path(boxes)
     nms = (test.nms, test.nms_threshold)
-    return evaluate_model(predictor, name, data, part, source, detector, nms)
+    return evaluate_model(predictor, name, data, part, source, detector, nms, also_at)
 
 
 @app.command()
