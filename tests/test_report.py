@@ -88,7 +88,7 @@ def test_the_page_stands_alone(shared: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     page = out.read_text("utf-8")
     assert page.count("<svg") == 4
-    assert page.count("data:image/jpeg;base64,") == 24
+    assert page.count("data:image/jpeg;base64,") == 12 + 12 + 4
     outside = [u for u in re.findall(r'(?:src|href)="([^"]*)"', page) if u[:1] not in "#d"]
     assert not outside
     assert "left ankle" in page

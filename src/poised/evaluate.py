@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,7 +56,8 @@ class Evaluation:
     samples: what `compare` draws from: of each labelled person the image, the points scored and
     the points to be had. For PCK a point is a keypoint; for OKS it is the OKS of the prediction
     that the person got, best score first, 0 below 0.5. matched: the same people, for a report;
-    apart: for PCK, their keypoints' distances (P, keypoints that count) in lengths.
+    apart: for PCK, their keypoints' distances (P, keypoints that count) in lengths; predictor:
+    whose model it was.
     """
 
     figures: dict[str, float]
@@ -64,6 +65,7 @@ class Evaluation:
     samples: dict[str, list[Any]]
     matched: Matched
     apart: NDArray[np.float64] | None = None
+    predictor: Predictor | None = None
 
     def write(self, path: Path) -> None:
         """As JSON, whole or not at all."""
@@ -132,7 +134,7 @@ def evaluate_model(
         if boxes != "truth":
             found_boxes = box_figures(truth, used)
             done.figures.update({name: round(100 * v, 3) for name, v in found_boxes.items()})
-        return done
+        return replace(done, predictor=predictor)
     if boxes != "truth":
         raise ValueError(f"{dataset} is scored person by person: its boxes are the annotated ones")
     given = [_sure(person.xywh[None]) for person in people]
@@ -140,7 +142,8 @@ def evaluate_model(
     xy = np.full((len(people), len(skeleton), 2), np.nan)
     found = np.concatenate([pose.xy for pose in poses])
     xy[:, list(places)] = found[:, list(places.values())]
-    return _score_people(dataset, skeleton, people, xy, protocol, sorted(places), also_at)
+    done = _score_people(dataset, skeleton, people, xy, protocol, sorted(places), also_at)
+    return replace(done, predictor=predictor)
 
 
 def evaluate_results(

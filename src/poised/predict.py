@@ -231,7 +231,8 @@ class Predictor:
             return
         notes, scales = self.session.metadata, self.protocol.scales
         matrices = np.stack([entry.matrices[person] for entry, person in people])
-        pyramid = [self._crop_maps(people, self._scaled(matrices, scale)) for scale in scales]
+        images = [entry.image for entry, _ in people]
+        pyramid = [self.heatmaps(images, self._scaled(matrices, scale)) for scale in scales]
         maps = merge_scales(pyramid, scales, notes["crop"])
         xy, score = decode(maps, self.decoder, notes["sigma"])
         points = apply(invert(matrices), heatmap_to_crop(xy, notes["stride"], notes["crop"]))
@@ -247,13 +248,11 @@ class Predictor:
         larger[:, :, 2] += middle * (1 - scale)
         return larger
 
-    def _crop_maps(
-        self, people: list[tuple[_Waiting, int]], matrices: NDArray[np.float64]
+    def heatmaps(
+        self, images: Sequence[Image], matrices: NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        """Heatmaps (N, K, h, w) of people cut out by matrices (N, 2, 3), flip averaged."""
-        crops = np.stack(
-            [cut(e.image, m, self.size) for (e, _), m in zip(people, matrices, strict=True)]
-        )
+        """(N, K, h, w) of people cut out of N images by matrices (N, 2, 3), flip averaged."""
+        crops = np.stack([cut(i, m, self.size) for i, m in zip(images, matrices, strict=True)])
         tensor = np.ascontiguousarray(((crops - self.mean) / self.std).transpose(0, 3, 1, 2))
         maps = self._maps(tensor)
         if not self.flip:

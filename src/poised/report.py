@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from poised.boxes.nms import iou
+from poised.crops import crop_matrices, cut
 from poised.datasets.person import Person
 from poised.draw import draw_poses
 from poised.evaluate import MATCHED, Evaluation
@@ -24,9 +25,11 @@ from poised.images import ImageError, read_image
 from poised.metrics.errors import KINDS, error_kinds
 from poised.metrics.matching import Matched
 from poised.metrics.pck import grouped, pck
+from poised.predict import Predictor
 from poised.types import Boxes, ImagePoses
 
 PICTURES = 12  # of the worst, and of a random set
+SEEN = 4  # of the random set, with heatmaps
 SIDE = 300  # pixels of a picture
 COLOURS = ("#2a7f62", "#9ac77b", "#f0a202", "#7b5ea7", "#c8553d")  # of KINDS
 SMALL, MEDIUM = 32.0**2, 96.0**2  # square pixels: COCO's sizes
@@ -65,6 +68,7 @@ def write_report(done: Evaluation, path: Path, seed: int = 0) -> None:
         _pictures(matched, np.argsort(matched.likeness, kind="stable")[:PICTURES]),
         "<h2>A random set</h2>",
         _pictures(matched, np.random.default_rng(seed).permutation(len(matched.people))[:PICTURES]),
+        "" if done.predictor is None else _heatmaps(matched, done.predictor, seed),
         "<p><small>White: the annotation. Blue and orange: predicted left and right.</small></p>",
         "<h2>How it was measured</h2>",
         f"<pre>{html.escape(json.dumps(done.protocol, indent=1))}</pre>",
@@ -217,6 +221,36 @@ def _pictures(matched: Matched, chosen: NDArray[np.intp]) -> str:
             f"<figcaption>{caption}</figcaption></figure>"
         )
     return f'<div class="pictures">{"".join(figures)}</div>'
+
+
+def _heatmaps(matched: Matched, predictor: Predictor, seed: int) -> str:
+    """The first of the random set as the network sees them: each joint's map over the crop."""
+    figures = ["<h2>Heatmaps</h2><p>The largest of all joints' maps, over the network's crop.</p>"]
+    for index in np.random.default_rng(seed).permutation(len(matched.people))[:SEEN]:
+        person = matched.people[index]
+        try:
+            image = read_image(person.image)
+        except (ImageError, OSError):
+            continue
+        matrix = crop_matrices(
+            person.xywh[None],
+            predictor.size,
+            padding=predictor.padding,
+            kind=predictor.session.metadata["crop"],
+        )
+        maps = predictor.heatmaps([image], matrix)[0].max(0).clip(0, 1)
+        crop = cut(image, matrix[0], predictor.size)
+        heat = cv2.applyColorMap(
+            np.round(255 * cv2.resize(maps, predictor.size)).astype(np.uint8), cv2.COLORMAP_INFERNO
+        )
+        mixed = cv2.addWeighted(cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), 0.5, heat, 0.8, 0)
+        data = base64.b64encode(cv2.imencode(".jpg", mixed)[1].tobytes()).decode("ascii")
+        caption = html.escape(person.image.name)
+        figures.append(
+            f'<figure><img alt="heatmaps of {caption}" src="data:image/jpeg;base64,{data}">'
+            f"<figcaption>{caption}</figcaption></figure>"
+        )
+    return figures[0] + f'<div class="pictures">{"".join(figures[1:])}</div>'
 
 
 def _picture(matched: Matched, index: int) -> bytes:
