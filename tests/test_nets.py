@@ -251,6 +251,22 @@ def test_cpn_punishes_each_net_as_table_7_says() -> None:
         CPN(14, bottlenecks=(), global_loss="none")
 
 
+def test_a_second_look_adds_nothing_at_first_and_sees_the_body() -> None:
+    """Four blocks of 7x7 at stride 8 see 25 cells: 200 of the crop's pixels."""
+    network = build("lite_pyramid", joints=3, second_look=4).eval()
+    first, second = network(noise(1, 3, 64, 64))
+    torch.testing.assert_close(first, second)
+    look = open_up(network.second_look)
+    maps = noise(1, 3, 64, 64).abs().requires_grad_()
+    look(noise(1, 64, 32, 32).abs(), maps)[0, :, 32, 32].sum().backward()
+    columns = np.flatnonzero(maps.grad[0].abs().sum((0, 1)).numpy() > 0)
+    assert columns.max() - columns.min() + 1 >= 2 * 25
+    frozen = build("lite_pyramid", joints=3, frozen=2)
+    still = [n for n, p in frozen.named_parameters() if not p.requires_grad]
+    assert {name.split(".")[1] for name in still} == {"conv_stem", "stages"}
+    assert not any(name.startswith("backbone.stages.2") for name in still)
+
+
 def test_dilated_stages_keep_their_resolution() -> None:
     for dilated, sides in ((0, [16, 8, 4, 2]), (1, [16, 8, 4, 4]), (3, [16, 16, 16, 16])):
         levels = ResNet(18, 8, dilated).eval()(noise(1, 3, 64, 64))

@@ -29,7 +29,7 @@ SMALL: dict[str, dict[str, object]] = {  # options that keep each paper's parts,
     "efafnet": {"width": 0.125},
     "hourglass": {"stacks": 2, "width": 0.125},
     "hrnet": {"width": 0.125},
-    "lite_pyramid": {},
+    "lite_pyramid": {"second_look": 2},
     "multi_context": {"stacks": 5, "width": 0.125},  # the fifth stack attends to parts
     "plain_pyramid": {"width": 8},
     "plain_resnet": {"width": 0.125, "dilated": 1},
