@@ -14,6 +14,7 @@ from poised.cli import app
 from poised.runtime import bundled_models
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "samples"
+GOLDEN = Path(__file__).with_name("golden.json")
 needs_models = pytest.mark.skipif(
     {"lsp14", "person"} - set(bundled_models()) != set(),
     reason="no bundled models in this checkout",
@@ -44,3 +45,37 @@ def test_sure_joints_lie_in_or_near_their_boxes() -> None:
         low, size = poses.boxes.xywh[:, None, :2], poses.boxes.xywh[:, None, 2:]
         inside = ((poses.xy >= low - 0.2 * size) & (poses.xy <= low + 1.2 * size)).all(-1)
         assert inside[poses.keypoint_score > 0.2].all()
+
+
+@needs_models
+def test_a_samples_poses_are_those_on_record() -> None:
+    """Made by the bundled models when they were added: `python tests/test_samples.py` rewrites it.
+
+    Keypoints of at least 0.3 within 2% of the person's box, on any engine and precision.
+    """
+    golden = json.loads(GOLDEN.read_text("utf-8"))
+    poses = Predictor.load().predict(SAMPLES / golden["file_name"])
+    assert len(poses) == len(golden["people"])
+    for pose, want in zip(poses, golden["people"], strict=True):
+        size = max(want["bbox"][2:])
+        np.testing.assert_allclose(pose.box, want["bbox"], atol=0.02 * size)
+        triples = np.array(want["keypoints"]).reshape(-1, 3)
+        sure = triples[:, 2] >= 0.3
+        np.testing.assert_allclose(pose.xy[sure], triples[sure, :2], atol=0.02 * size)
+        np.testing.assert_allclose(pose.keypoint_score, triples[:, 2], atol=0.1)
+
+
+def record(name: str = "basketball1.png") -> None:
+    poses = Predictor.load().predict(SAMPLES / name)
+    people = [
+        {
+            "bbox": pose.box.round(2).tolist(),
+            "keypoints": np.column_stack([pose.xy, pose.keypoint_score]).round(2).ravel().tolist(),
+        }
+        for pose in poses
+    ]
+    GOLDEN.write_text(json.dumps({"file_name": name, "people": people}) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    record()
