@@ -20,6 +20,7 @@ from poised.cost import TOLERANCE, measure_cost
 from poised.datasets.lspet import read_lspet
 from poised.datasets.poses import PoseCrops
 from poised.nets import NETWORKS, build
+from poised.nets.attention import attention_maps
 from poised.recipe import RecipeError, load_recipe, recipe_names
 from poised.types import Skeleton
 
@@ -212,3 +213,16 @@ def test_the_pages_diagrams_are_the_code(name: str) -> None:
     draw = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(draw)
     assert draw.diagram(name) in (folder / "networks" / f"{name}.md").read_text("utf-8")
+
+
+def test_attention_maps_are_those_of_the_papers() -> None:
+    """Multi-context: four levels and a refined map a stack, parts in the fifth; SIM's weights."""
+    maps = {name: attention_maps(small(name).eval(), images()) for name in NETWORKS}
+    attending = {name for name, found in maps.items() if found}
+    assert attending == {"efafnet", "multi_context", "spcnet"}
+    joints = len(SKELETON)
+    counts = [m.shape[1] for m in maps["multi_context"].values()]
+    assert counts == 4 * [1, 1, 1, 1, 1] + [1, 1, 1, 1, joints]
+    (levels,) = maps["spcnet"].values()
+    torch.testing.assert_close(levels.sum(1), torch.ones(2, 16, 16))
+    assert all(m.min() >= 0.5 and m.shape[:2] == (2, 1) for m in maps["efafnet"].values())

@@ -95,8 +95,9 @@ def test_the_page_stands_alone(shared: Path, tmp_path: Path) -> None:
     assert "model_sha256" in page
 
 
-def test_a_pck_pages_curves_are_there(shared: Path, tmp_path: Path) -> None:
-    """Ten of LSPET's people; no spare prediction, so no precision, and a curve of each group."""
+@pytest.fixture
+def ten(shared: Path, tmp_path: Path) -> Path:
+    """Ten of LSPET's people."""
     from scipy.io import loadmat, savemat
 
     root = tmp_path / "lspet"
@@ -104,8 +105,37 @@ def test_a_pck_pages_curves_are_there(shared: Path, tmp_path: Path) -> None:
     (root / "images").symlink_to(shared / "data" / "lspet" / "images")
     joints = loadmat(shared / "data" / "lspet" / "joints.mat")["joints"][..., :10]
     savemat(root / "joints.mat", {"joints": joints})
+    return root
+
+
+def test_attention_maps_are_on_the_page(ten: Path, tmp_path: Path) -> None:
+    from poised.checkpoint import describe_network, save_tensors
+    from poised.export import export_onnx
+    from poised.nets import build
+    from poised.recipe import load_recipe
+
+    changes = ["network.name=spcnet", "network.options={modules: 1, width: 0.125}"]
+    recipe = load_recipe("lsp14", [*changes, "backbone.weights=null", "input.size=[64,64]"])
+    network = build("spcnet", joints=14, **recipe.network.options)
+    weights = tmp_path / "tiny.safetensors"
+    notes = {"network": describe_network(recipe, 14), "recipe": recipe.model_dump(mode="json")}
+    save_tensors(weights, network.state_dict(), notes)
+    model = str(export_onnx(weights, tmp_path / "tiny.onnx"))
     out = tmp_path / "page.html"
-    arguments = ["report", "--dataset", "lspet", "--data", str(root), "--out", str(out)]
+    arguments = ["report", "--dataset", "lspet", "--data", str(ten), "--out", str(out)]
+    result = CliRunner().invoke(app, [*arguments, "--model", model, "--no-flip"])
+    assert result.exit_code == 0, result.output
+    assert out.read_text("utf-8").count('alt="attention of ') == 1  # SIM's four levels in a row
+    weights.unlink()
+    result = CliRunner().invoke(app, [*arguments, "--model", model, "--no-flip"])
+    assert result.exit_code == 0, result.output
+    assert "attention of" not in out.read_text("utf-8")
+
+
+def test_a_pck_pages_curves_are_there(ten: Path, tmp_path: Path) -> None:
+    """No spare prediction, so no precision, and a curve of each group."""
+    out = tmp_path / "page.html"
+    arguments = ["report", "--dataset", "lspet", "--data", str(ten), "--out", str(out)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     page = out.read_text("utf-8")

@@ -248,12 +248,16 @@ class Predictor:
         larger[:, :, 2] += middle * (1 - scale)
         return larger
 
+    def crops(self, images: Sequence[Image], matrices: NDArray[np.float64]) -> NDArray[np.float32]:
+        """(N, 3, H, W), normalised as the network wants it; of N images by matrices (N, 2, 3)."""
+        crops = np.stack([cut(i, m, self.size) for i, m in zip(images, matrices, strict=True)])
+        return np.ascontiguousarray(((crops - self.mean) / self.std).transpose(0, 3, 1, 2))
+
     def heatmaps(
         self, images: Sequence[Image], matrices: NDArray[np.float64]
     ) -> NDArray[np.float32]:
         """(N, K, h, w) of people cut out of N images by matrices (N, 2, 3), flip averaged."""
-        crops = np.stack([cut(i, m, self.size) for i, m in zip(images, matrices, strict=True)])
-        tensor = np.ascontiguousarray(((crops - self.mean) / self.std).transpose(0, 3, 1, 2))
+        tensor = self.crops(images, matrices)
         maps = self._maps(tensor)
         if not self.flip:
             return maps

@@ -25,12 +25,13 @@ from poised.images import ImageError, read_image
 from poised.metrics.errors import KINDS, error_kinds
 from poised.metrics.matching import Matched
 from poised.metrics.pck import grouped, pck
-from poised.predict import Predictor
+from poised.predict import Image, Predictor
 from poised.types import Boxes, ImagePoses
 
 PICTURES = 12  # of the worst, and of a random set
 SEEN = 4  # of the random set, with heatmaps
 SIDE = 300  # pixels of a picture
+TILE, ACROSS = 0.5, 8  # an attention map's size, of the crop's, and how many in a row
 COLOURS = ("#2a7f62", "#9ac77b", "#f0a202", "#7b5ea7", "#c8553d")  # of KINDS
 SMALL, MEDIUM = 32.0**2, 96.0**2  # square pixels: COCO's sizes
 OVERLAP = 0.1  # IoU of boxes over which two people crowd each other
@@ -40,7 +41,9 @@ color:#1c1c1c;background:#fff} h1{font-size:1.6rem} h2{font-size:1.2rem;margin-t
 table{border-collapse:collapse} td,th{padding:.15rem .8rem .15rem 0;text-align:left;
 font-variant-numeric:tabular-nums} figure{margin:1rem 0} svg{max-width:100%;height:auto}
 .pictures{display:flex;flex-wrap:wrap;gap:8px} .pictures figure{margin:0;width:calc(25% - 8px);
-min-width:150px} .pictures img{width:100%;display:block} figcaption,small{color:#555;
+min-width:150px} .pictures img{width:100%;display:block} .maps{display:flex;
+flex-wrap:wrap;gap:8px} .maps figure{margin:0;min-width:120px} .maps img{max-width:100%}
+figcaption,small{color:#555;
 font-size:.8rem} pre{white-space:pre-wrap;background:#f4f4f4;padding:1rem;font-size:.8rem}
 """
 
@@ -214,18 +217,18 @@ def _pictures(matched: Matched, chosen: NDArray[np.intp]) -> str:
     figures = []
     for index in chosen:
         person, likeness = matched.people[index], matched.likeness[index]
-        data = base64.b64encode(_picture(matched, int(index))).decode("ascii")
         caption = f"{html.escape(person.image.name)}, OKS {likeness:.2f}"
-        figures.append(
-            f'<figure><img alt="{caption}" src="data:image/jpeg;base64,{data}">'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
+        figures.append(_figure(_picture(matched, int(index)), caption, caption))
     return f'<div class="pictures">{"".join(figures)}</div>'
 
 
 def _heatmaps(matched: Matched, predictor: Predictor, seed: int) -> str:
-    """The first of the random set as the network sees them: each joint's map over the crop."""
+    """The first of the random set as the network sees them: each joint's map over the crop.
+
+    With the attention maps of the first one.
+    """
     figures = ["<h2>Heatmaps</h2><p>The largest of all joints' maps, over the network's crop.</p>"]
+    attention = ""
     for index in np.random.default_rng(seed).permutation(len(matched.people))[:SEEN]:
         person = matched.people[index]
         try:
@@ -240,21 +243,62 @@ def _heatmaps(matched: Matched, predictor: Predictor, seed: int) -> str:
         )
         maps = predictor.heatmaps([image], matrix)[0].max(0).clip(0, 1)
         crop = cut(image, matrix[0], predictor.size)
-        heat = cv2.applyColorMap(
-            np.round(255 * cv2.resize(maps, predictor.size)).astype(np.uint8), cv2.COLORMAP_INFERNO
-        )
-        mixed = cv2.addWeighted(cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), 0.5, heat, 0.8, 0)
-        data = base64.b64encode(cv2.imencode(".jpg", mixed)[1].tobytes()).decode("ascii")
-        caption = html.escape(person.image.name)
-        figures.append(
-            f'<figure><img alt="heatmaps of {caption}" src="data:image/jpeg;base64,{data}">'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
-    return figures[0] + f'<div class="pictures">{"".join(figures[1:])}</div>'
+        name = html.escape(person.image.name)
+        figures.append(_figure(_glow(crop, maps), f"heatmaps of {name}", name))
+        attention = attention or _attention(crop, predictor.crops([image], matrix), predictor)
+    return figures[0] + f'<div class="pictures">{"".join(figures[1:])}</div>' + attention
 
 
-def _picture(matched: Matched, index: int) -> bytes:
-    """One person as JPEG, annotation in white under the prediction; grey without the image."""
+def _attention(crop: Image, tensor: NDArray[np.float32], predictor: Predictor) -> str:
+    """A row for each of the network's attention modules; it needs the weights beside the model."""
+    weights = predictor.session.path.with_suffix(".safetensors")
+    if not weights.is_file():
+        return ""
+    import torch
+
+    from poised.export import exported
+    from poised.nets.attention import attention_maps
+
+    rows = []
+    for module, tensors in attention_maps(exported(weights)[0], torch.from_numpy(tensor)).items():
+        maps = tensors[0].float().numpy()
+        low, high = maps.min(), maps.max()
+        tiles = [_glow(crop, (one - low) / max(high - low, 1e-9)) for one in maps]
+        small = [cv2.resize(tile, None, fx=TILE, fy=TILE) for tile in tiles]
+        across = [np.hstack(small[at : at + ACROSS]) for at in range(0, len(small), ACROSS)]
+        widest = max(row.shape[1] for row in across)
+        filled = [np.pad(r, ((0, 0), (0, widest - r.shape[1]), (0, 0))) for r in across]
+        name = html.escape(module.removeprefix("network."))
+        caption = f"{name}, {low:.2g} (dark) to {high:.2g}"
+        rows.append(_figure(np.vstack(filled), f"attention of {name}", caption))
+    if not rows:
+        return ""
+    return (
+        "<h2>Attention</h2><p>The maps of each of the network's attention modules, by its name in "
+        f'the code, for the first of these people.</p><div class="maps">{"".join(rows)}</div>'
+    )
+
+
+def _glow(crop: Image, maps: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A map (h, w) in 0 to 1 over the crop (H, W, 3) RGB; BGR, to be encoded."""
+    height, width = crop.shape[:2]
+    bytes_ = np.round(255 * cv2.resize(maps, (width, height))).astype(np.uint8)
+    heat = cv2.applyColorMap(bytes_, cv2.COLORMAP_INFERNO)
+    mixed = cv2.addWeighted(cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), 0.5, heat, 0.8, 0)
+    return np.asarray(mixed, np.uint8)
+
+
+def _figure(bgr: NDArray[np.uint8], label: str, caption: str) -> str:
+    """A picture in the page; label and caption are HTML already."""
+    data = base64.b64encode(cv2.imencode(".jpg", bgr)[1].tobytes()).decode("ascii")
+    return (
+        f'<figure><img alt="{label}" src="data:image/jpeg;base64,{data}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _picture(matched: Matched, index: int) -> NDArray[np.uint8]:
+    """One person, BGR; annotation in white under the prediction; grey without the image."""
     person = matched.people[index]
     x, y, width, height = person.xywh
     gain = SIDE / (1.25 * max(width, height, 1.0))
@@ -283,5 +327,4 @@ def _picture(matched: Matched, index: int) -> bytes:
             np.ones(1, np.float32),
         )
         image = draw_poses(np.asarray(image, np.uint8), poses, 0.5)
-    encoded = cv2.imencode(".jpg", cv2.cvtColor(np.asarray(image, np.uint8), cv2.COLOR_RGB2BGR))[1]
-    return encoded.tobytes()
+    return np.asarray(cv2.cvtColor(np.asarray(image, np.uint8), cv2.COLOR_RGB2BGR), np.uint8)

@@ -53,6 +53,16 @@ def double(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
+class InformationDistribution(nn.Conv2d):
+    """ID, eqs. 2 and 3: (N, C, h, w) -> each level's weight at each pixel (N, 4, h, w); sum 1."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, LEVELS, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).softmax(1)
+
+
 class SelectiveInformation(nn.Module):
     """SIM, §3.3 and Fig. 4: every module's levels -> (N, C, H/4, W/4).
 
@@ -64,7 +74,7 @@ class SelectiveInformation(nn.Module):
         self.collect = nn.ModuleList(
             conv_bn_relu(modules * channels, channels, 1) for _ in range(LEVELS)
         )
-        self.squeeze = nn.Conv2d(channels, LEVELS, 1) if fusion == "distribution" else None
+        self.squeeze = InformationDistribution(channels) if fusion == "distribution" else None
         self.compress = nn.Conv2d(LEVELS * channels, channels, 1) if fusion == "concat" else None
 
     def forward(self, levels: list[list[Tensor]]) -> Tensor:
@@ -80,7 +90,7 @@ class SelectiveInformation(nn.Module):
         total: Tensor = x[0] + x[1] + x[2] + x[3]
         if self.squeeze is None:
             return total
-        weights: Tensor = self.squeeze(total).softmax(1)  # (N, 4, H/4, W/4), eqs. 2 and 3
+        weights: Tensor = self.squeeze(total)  # (N, 4, H/4, W/4)
         return (torch.stack(x, 1) * weights[:, :, None]).sum(1)  # eq. 4
 
 
