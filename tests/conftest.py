@@ -15,3 +15,16 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the data folder {SHARED.name}/ beside the checkout; it is absent")
     return SHARED
+
+
+@pytest.fixture
+def ten(shared: Path, tmp_path: Path) -> Path:
+    """Ten of LSPET's people."""
+    from scipy.io import loadmat, savemat
+
+    root = tmp_path / "lspet"
+    root.mkdir()
+    (root / "images").symlink_to(shared / "data" / "lspet" / "images")
+    joints = loadmat(shared / "data" / "lspet" / "joints.mat")["joints"][..., :10]
+    savemat(root / "joints.mat", {"joints": joints})
+    return root

@@ -155,6 +155,42 @@ def test_mpii_matlab_has_heads_and_several_people(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[0].xywh, [100 - 200, 50 + 30 - 200, 400, 400])
 
 
+def test_mpiis_json_people_get_the_head_boxes_of_the_matlab_file(tmp_path: Path) -> None:
+    """The nearer of two people in one image; somebody whom MATLAB does not know is an error."""
+    near = {"x1": 1.0, "y1": 1.0, "x2": 31.0, "y2": 41.0}
+    far = {"x1": 1.0, "y1": 1.0, "x2": 7.0, "y2": 9.0}
+    point = {"point": [{"x": 11.0, "y": 21.0, "id": 9, "is_visible": "1"}]}
+    people = [
+        {**head, "scale": 2.0, "objpos": {"x": x, "y": 51.0}, "annopoints": point}
+        for head, x in ((far, 301.0), (near, 101.0))
+    ]
+    release = {"annolist": [{"image": {"name": "a.jpg"}, "annorect": people}], "img_train": [1]}
+    record = {"image": "a.jpg", "joints": [[11, 21]] * 16, "joints_vis": [1] * 16, "scale": 2.0}
+    (tmp_path / "valid.json").write_text(json.dumps([{**record, "center": [101.0, 51.0]}]))
+    assert read_mpii(tmp_path, "valid")[0].head_size is None
+    savemat(tmp_path / "mpii_human_pose_v1_u12_1.mat", {"RELEASE": release})
+    assert read_mpii(tmp_path, "valid")[0].head_size == pytest.approx(0.6 * 50)
+    (tmp_path / "valid.json").write_text(json.dumps([{**record, "center": [200.0, 51.0]}]))
+    with pytest.raises(DatasetError, match=r"has nobody of a\.jpg at"):
+        read_mpii(tmp_path, "valid")
+
+
+def test_people_of_another_skeleton_are_renamed(shared: Path) -> None:
+    pytest.importorskip("torch", reason="needs poised[train]")
+    from poised.datasets.training import renamed
+
+    people = read_mpii(shared / "data" / "mpii", "test_mpii")
+    mpii, lsp = Skeleton.load("mpii16"), Skeleton.load("lsp14")
+    plain = renamed(people, mpii, lsp, {})[0]
+    named = renamed(people, mpii, lsp, {"upper_neck": "neck"})[0]
+    neck, wrist = lsp.keypoints.index("neck"), lsp.keypoints.index("left_wrist")
+    assert not plain.visible[neck]
+    assert named.xy[neck].tolist() == people[0].xy[mpii.keypoints.index("upper_neck")].tolist()
+    assert named.xy[wrist].tolist() == people[0].xy[mpii.keypoints.index("left_wrist")].tolist()
+    with pytest.raises(ValueError, match="rename chin to neck: mpii16 has right_ankle"):
+        renamed(people, mpii, lsp, {"chin": "neck"})
+
+
 def test_flic_takes_eleven_of_its_columns(tmp_path: Path) -> None:
     coords = np.full((2, 29), np.nan)
     coords[:, [0, 1, 2, 3, 4, 5, 6, 9, 12, 13, 16]] = np.arange(11) + np.array([[1.0], [101.0]])

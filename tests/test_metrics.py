@@ -256,6 +256,7 @@ def test_the_papers_protocol_is_followed_and_told(shared: Path, tmp_path: Path) 
     assert protocol["box_nms"] == ["hard", 0.5]
     assert protocol["decoder"] == "gaussian"
     assert protocol["model"] == "lsp14.onnx, lsp14.onnx"
+    assert protocol["pose_score"] == "box score x mean keypoint score above 0.0"  # CPN, §4.1
     thinned = protocol["predictions_counted"]
     assert thinned <= len(few["annotations"])
     assert "69.2" in result.output  # the paper's row beside ours
@@ -264,6 +265,19 @@ def test_the_papers_protocol_is_followed_and_told(shared: Path, tmp_path: Path) 
     plain = CliRunner().invoke(app, [*common, "--dataset", "coco"])
     assert plain.exit_code == 0, plain.output
     assert json.loads(out.read_text())["protocol"]["predictions_counted"] == len(boxes)
+
+
+def test_a_paper_on_detected_boxes_is_not_scored_on_annotated_ones_unasked(tmp_path: Path) -> None:
+    """Nor an ensemble as one model. The data set is not reached."""
+    common = ["evaluate", "--data", str(tmp_path), "--recipe"]
+    bare = CliRunner().invoke(app, [*common, "cpn"])
+    assert bare.exit_code == 2
+    assert "give --boxes FILE" in bare.output
+    single = CliRunner().invoke(app, [*common, "cpn-plus", "--boxes", "truth"])
+    assert single.exit_code == 2
+    assert "give --model 2 times" in single.output
+    asked = CliRunner().invoke(app, [*common, "cpn", "--boxes", "truth"])
+    assert "person_keypoints_val2017.json" in asked.output
 
 
 def test_box_figures_are_pycocotools(shared: Path, capsys) -> None:
@@ -293,3 +307,14 @@ def test_more_limits_on_request(shared: Path) -> None:
     done = evaluate_model(predictor, "lspet", root, "test", also_at=[0.2, 0.11])
     assert done.figures["labelled mean@0.2"] == done.figures["labelled mean"]
     assert 0 < done.figures["labelled mean@0.11"] < done.figures["labelled mean"]
+
+
+def test_whole_images_may_be_the_boxes(ten: Path) -> None:
+    """LSPET's people fill their images: not as good as their boxes, much better than chance."""
+    predictor = Predictor.load("lsp14", detector=None, threads=1, flip=False)
+    truth, whole = (
+        evaluate_model(predictor, "lspet", ten, "all", boxes) for boxes in ("truth", "image")
+    )
+    assert whole.protocol["boxes"] == "image"
+    assert whole.figures["mean"] != truth.figures["mean"]
+    assert whole.figures["mean"] > 20

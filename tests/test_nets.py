@@ -22,7 +22,12 @@ from poised.nets.efafnet import (
     LocationSelection,
 )
 from poised.nets.hourglass import Hourglass
-from poised.nets.multi_context import AttentionMaps, HourglassResidualUnit, PartPrediction
+from poised.nets.multi_context import (
+    AttentionMaps,
+    HourglassResidualUnit,
+    MultiContextAttention,
+    PartPrediction,
+)
 from poised.nets.resnet import ResNet
 from poised.nets.spcnet import DilatedHourglass, SelectiveInformation
 
@@ -170,10 +175,10 @@ def test_crf_attention_is_three_mean_field_steps() -> None:
     kernel = module.correlate.weight.detach().double().numpy()[:, 0]
 
     def correlate(maps: np.ndarray) -> np.ndarray:
-        padded = np.pad(maps, ((0, 0), (1, 1), (1, 1)))
+        padded = np.pad(maps, ((0, 0), (5, 5), (5, 5)))
         out = np.zeros_like(maps)
         for p, i, j in np.ndindex(maps.shape):
-            out[p, i, j] = (padded[p, i : i + 3, j : j + 3] * kernel[p]).sum()
+            out[p, i, j] = (padded[p, i : i + 11, j : j + 11] * kernel[p]).sum()
         return out
 
     phi = s
@@ -182,6 +187,15 @@ def test_crf_attention_is_three_mean_field_steps() -> None:
     np.testing.assert_allclose(module(x).detach().numpy()[0], phi, atol=1e-5)
     flat = AttentionMaps(3, 2, "softmax")(x)
     torch.testing.assert_close(flat.sum((2, 3)), torch.ones(1, 2))
+
+
+def test_the_next_stack_gets_features_before_attention() -> None:
+    network = MultiContextAttention(3, stacks=2, parts=False, width=0.125).eval()
+    seen: dict[str, Tensor] = {}
+    network.after[0].register_forward_hook(lambda _m, _i, out: seen.update(features=out))
+    network.back[0].register_forward_hook(lambda _m, given, _o: seen.update(given=given[0]))
+    network(noise(1, 3, 64, 64))
+    torch.testing.assert_close(seen["given"], seen["features"])
 
 
 def test_part_classifiers_do_not_touch_each_other() -> None:

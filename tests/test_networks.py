@@ -17,8 +17,10 @@ from typer.testing import CliRunner
 
 from poised.cli import app
 from poised.cost import TOLERANCE, measure_cost
+from poised.datasets import DATASETS, read_people
 from poised.datasets.lspet import read_lspet
 from poised.datasets.poses import PoseCrops
+from poised.datasets.training import renamed
 from poised.nets import NETWORKS, build
 from poised.nets.attention import attention_maps
 from poised.recipe import RecipeError, load_recipe, recipe_names
@@ -150,6 +152,22 @@ def test_every_recipe_builds_what_it_says(name: str) -> None:
         assert recipe.reported
         weights = torch.ones(1, joints, device="meta")
         assert network.loss(outputs, outputs[-1], weights).shape == ()
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipes_parts_are_known_to_their_readers(name: str, tmp_path: Path) -> None:
+    """In an empty folder only the file is missing: an unknown part is a DatasetError."""
+    recipe = load_recipe(name)
+    parts = [(recipe.dataset.name, recipe.test.split)] if recipe.paper else []
+    parts += [(d.name, d.train) for d in (recipe.dataset, *recipe.dataset.also) if recipe.skeleton]
+    for dataset, part in parts:
+        with pytest.raises(FileNotFoundError):
+            read_people(dataset, tmp_path, part)
+        if dataset == "mpii":  # its reader takes any file's stem
+            assert part in ("train", "valid", "test", "matlab-train")
+    for also in recipe.dataset.also:
+        theirs = Skeleton.load(DATASETS[also.name].skeleton)
+        assert renamed([], theirs, Skeleton.load(recipe.skeleton), also.rename) == []
 
 
 def test_a_recipe_is_its_base_and_its_difference(tmp_path: Path) -> None:

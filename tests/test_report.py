@@ -95,19 +95,6 @@ def test_the_page_stands_alone(shared: Path, tmp_path: Path) -> None:
     assert "model_sha256" in page
 
 
-@pytest.fixture
-def ten(shared: Path, tmp_path: Path) -> Path:
-    """Ten of LSPET's people."""
-    from scipy.io import loadmat, savemat
-
-    root = tmp_path / "lspet"
-    root.mkdir()
-    (root / "images").symlink_to(shared / "data" / "lspet" / "images")
-    joints = loadmat(shared / "data" / "lspet" / "joints.mat")["joints"][..., :10]
-    savemat(root / "joints.mat", {"joints": joints})
-    return root
-
-
 def test_attention_maps_are_on_the_page(ten: Path, tmp_path: Path) -> None:
     from poised.checkpoint import describe_network, save_tensors
     from poised.export import export_onnx

@@ -10,8 +10,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs poised[train]")
 torch.set_num_threads(1)  # tensors this small only wait for each other's threads
 
+from typer.testing import CliRunner
+
 from poised.boxes.detector import Detector
 from poised.checkpoint import load_network, read_tensors
+from poised.cli import app
 from poised.datasets.lspet import read_lspet
 from poised.datasets.mosaics import centre_targets, decode_sides, read_boxes_json
 from poised.datasets.poses import PoseCrops
@@ -243,3 +246,12 @@ def test_a_papers_recipe_trains_on_other_data(lspet: Path, tmp_path: Path, optim
     state = read_tensors(tmp_path / "run" / "state.safetensors")[0]
     key = "predict.weight"
     assert torch.equal(state[f"average.{key}"], state[f"network.{key}"])
+
+
+def test_a_run_says_that_its_backbone_does_not_start_as_the_papers(tmp_path: Path) -> None:
+    arguments = ["train", "cpn", f"dataset.root={tmp_path}", "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2  # no data there
+    assert "The paper starts the backbone from ImageNet weights" in result.output
+    quiet = CliRunner().invoke(app, [*arguments, "backbone.weights=resnet50.pth"])
+    assert "The paper starts" not in quiet.output

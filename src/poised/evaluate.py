@@ -46,7 +46,8 @@ TORSO = {"flic": ("right_shoulder", "left_hip")}  # others: left shoulder, right
 OTHERS_TORSO = ("left_shoulder", "right_hip")
 MATCHED = 0.5  # least OKS of a prediction that a person got
 HEADS = ("neck", "head_top")
-BoxesFrom = Literal["truth", "detector"]
+TOTAL = {"mpii": "labelled mean", "lsp": "mean", "lspet": "mean"}  # what papers call Total
+BoxesFrom = Literal["truth", "detector", "image"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Evaluation:
 
 def usual_split(dataset: str) -> str:
     """The part of a data set that figures are given on."""
-    usual = {"coco": "val2017", "crowdpose": "test", "mpii": "matlab-train"}
+    usual = {"coco": "val2017", "crowdpose": "test", "mpii": "valid"}
     return usual.get(dataset, "test")
 
 
@@ -98,8 +99,9 @@ def evaluate_model(
 ) -> Evaluation:
     """Predict a data set's people and score them by its metric.
 
-    boxes: the annotated ones, the predictor's detector's (then named by `detector`), or a box
-    file, which `nms` thins: its kind and threshold. Only keypoints that both skeletons name count.
+    boxes: the annotated ones, the predictor's detector's (then named by `detector`), each whole
+    image (of a predictor without one), or a box file, which `nms` thins: its kind and threshold.
+    Only keypoints that both skeletons name count.
     also_at: more limits for PCK's mean, e.g. the 0.11 that HRNet's code prints as "Mean@0.1".
     """
     people, skeleton = read_people(dataset, root, split)
@@ -135,9 +137,9 @@ def evaluate_model(
             found_boxes = box_figures(truth, used)
             done.figures.update({name: round(100 * v, 3) for name, v in found_boxes.items()})
         return replace(done, predictor=predictor)
-    if boxes != "truth":
-        raise ValueError(f"{dataset} is scored person by person: its boxes are the annotated ones")
-    given = [_sure(person.xywh[None]) for person in people]
+    if boxes not in ("truth", "image"):
+        raise ValueError(f"{dataset} is scored person by person: its boxes are truth or image")
+    given = None if boxes == "image" else [_sure(person.xywh[None]) for person in people]
     poses = predictor.predict([person.image for person in people], given)
     xy = np.full((len(people), len(skeleton), 2), np.nan)
     found = np.concatenate([pose.xy for pose in poses])
@@ -290,7 +292,7 @@ def _score_people(
         if missing:
             raise ValueError(
                 f"{missing[0]} and {len(missing) - 1} others have no head box, which PCKh needs: "
-                "read MPII's MATLAB file (split matlab-train)"
+                "put MPII's mpii_human_pose_v1_u12_1.mat into the data set's folder"
             )
         length = np.array([person.head_size for person in people], np.float64)
         fraction, kind, left_out = PCKH_FRACTION, "PCKh", list(NOT_IN_PCKH)

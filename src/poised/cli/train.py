@@ -26,6 +26,11 @@ def train(
         from poised.train import train as run
 
         plan = load_recipe(recipe, overrides or [])
+        if plan.backbone.paper and not (plan.backbone.weights or plan.network.weights):
+            typer.echo(
+                f"The paper starts the backbone from {plan.backbone.paper} weights, this run from "
+                "random ones: give backbone.weights=FILE to do as it does."
+            )
         try:
             weights = run(plan, out or Path("runs") / plan.name, say=typer.echo)
         except TrainingError as error:

@@ -21,13 +21,13 @@ HELD_OUT = 500  # images at the end, never trained on
 def read_lspet(root: Path, split: str) -> list[Person]:
     """Every person with at least four visible joints, in the file's order.
 
-    LSPET has no official test part: "test" is the last 500 images, "train" all others. The
-    box is the visible joints' box enlarged by 25% a side. Raises FileNotFoundError or ValueError
-    naming the file.
+    LSPET has no official test part: "test" is the last 500 images, "train" all others, "all" both.
+    The box is the visible joints' box enlarged by 25% a side. Raises FileNotFoundError or
+    ValueError naming the file.
     """
     from scipy.io import loadmat  # only training and evaluation read MATLAB files
 
-    check_split(split, ("train", "test"), root)
+    check_split(split, ("train", "test", "all"), root)
     path = root / "joints.mat"
     if not path.is_file():
         raise FileNotFoundError(f"no {path}: LSPET's folder holds joints.mat and images/")
@@ -38,7 +38,8 @@ def read_lspet(root: Path, split: str) -> list[Person]:
     people = []
     for index, (x, y, seen) in enumerate(joints.transpose(2, 1, 0)):
         visible = seen > 0
-        if visible.sum() < LEAST_JOINTS or (index >= first_test) != (split == "test"):
+        part = "test" if index >= first_test else "train"
+        if visible.sum() < LEAST_JOINTS or split not in (part, "all"):
             continue
         xy = np.stack([x, y], axis=-1).astype(np.float64)
         image = root / "images" / f"im{index + 1:05d}.jpg"

@@ -2,12 +2,15 @@
 
 The JSON form (`annot/train.json`, `annot/valid.json`) has the split of 22,246 and 2,958 people
 that papers validate on; `mpii_human_pose_v1_u12_1.mat` has the head boxes that PCKh needs, and
-everybody. Images are in `images/`. MATLAB's first pixel is (1, 1): 1 is taken off.
+everybody; with both in the folder the JSON form's people get their head boxes. Images are in
+`images/`. MATLAB's first pixel is (1, 1): 1 is taken off.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +24,15 @@ JOINTS = 16
 SIDE = 200.0  # pixels of a person's box at scale 1
 LOWER = 15.0  # pixels at scale 1 that the box's centre lies below `center`, to hold the feet
 HEAD = 0.6  # of the head box's diagonal: the head size
+SAME = 10.0  # pixels that one person's box centre may differ between the two files
 
 
 def read_mpii(root: Path, split: str) -> list[Person]:
     """The annotated people of a JSON form's file, or of the MATLAB file.
 
     split: "train" or "valid" and any other JSON file's stem, its folder `annot/` or root itself;
-    "matlab-train" for all training people of the MATLAB file. The box is the square of side 200 x
+    "matlab-train" for all training people of the MATLAB file. head_size is None where that file is
+    absent. The box is the square of side 200 x
     scale around the centre, lowered by 15 x scale, as the field crops it (before padding). Raises
     FileNotFoundError or DatasetError naming file, record and field.
     """
@@ -35,7 +40,10 @@ def read_mpii(root: Path, split: str) -> list[Person]:
         return _read_matlab(root, root / MATLAB)
     for path in (root / "annot" / f"{split}.json", root / f"{split}.json"):
         if path.is_file():
-            return _read_json(root, path)
+            people = _read_json(root, path)
+            if not (root / MATLAB).is_file():
+                return people
+            return _with_heads(people, _read_matlab(root, root / MATLAB))
     raise FileNotFoundError(f"no {root / 'annot' / split}.json, nor in {root} itself")
 
 
@@ -58,6 +66,25 @@ def _read_json(root: Path, path: Path) -> list[Person]:
         number = numbers.setdefault(name, len(numbers) + 1)
         people.append(Person(images / name, box, xy, visible, image_id=number))
     return people
+
+
+def _with_heads(people: Iterable[Person], known: Iterable[Person]) -> list[Person]:
+    """The people with the head size of the known one whose box lies nearest in the same image."""
+    by_image: dict[str, list[Person]] = {}
+    for person in known:
+        by_image.setdefault(person.image.name, []).append(person)
+    found = []
+    for person in people:
+        others = by_image.get(person.image.name, [])
+        away = [np.linalg.norm(_middle(other) - _middle(person)) for other in others]
+        if not away or min(away) > SAME:
+            raise DatasetError(f"{MATLAB} has nobody of {person.image.name} at {_middle(person)}")
+        found.append(replace(person, head_size=others[int(np.argmin(away))].head_size))
+    return found
+
+
+def _middle(person: Person) -> NDArray[np.float64]:
+    return person.xywh[:2] + person.xywh[2:] / 2
 
 
 def _read_matlab(root: Path, path: Path) -> list[Person]:

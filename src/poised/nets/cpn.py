@@ -3,7 +3,8 @@
 Chen et al., "Cascaded Pyramid Network for Multi-Person Pose Estimation", CVPR 2018, arXiv
 1711.07319. Read from the authors' and a public implementation, not from the text: a 1x1
 convolution before each 3x3 prediction of GlobalNet, the norm after each prediction's 3x3, and
-that all predictions are resized to the heatmap's size before the loss.
+that all predictions are resized to the heatmap's size before the loss. *Reading*: each level of
+GlobalNet weighs as much as RefineNet in the loss (the text does not say).
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 Yu, Su, Geng and Wang, "A Context-and-Spatial Aware Network for Multi-Person Pose Estimation",
 arXiv 1905.05355. *Readings*, where text and figures leave it open: the part branches stand on the
 three deconvolutions of Simple Baseline (their output is the "hybrid context features"); each is
-one 3x3 convolution and a 1x1 to its own keypoints; every convolution of 256 filters has a norm and
-a ReLU. With SAP and N = 0 layers of HHP the two paths are concatenated and predicted from by the
+one 3x3 convolution and a 1x1 to its own keypoints; a 1x1 brings the four joined maps back to 256;
+every convolution of 256 filters has a norm and a ReLU, but those of globally pooled features have
+no norm. With SAP and N = 0 layers of HHP the two paths are concatenated and predicted from by the
 1x1 alone.
 """
 

@@ -7,7 +7,9 @@ the paper's parameter count allows (eq. 6 writes C x C); eq. 8 adds x twice by i
 once; a strided block takes 2x2 means before its groups, so that eq. 1 holds in every block;
 FASM-C keeps the block's 3x3 convolution and puts the hierarchy after it; feature fusion follows
 its source, ExFuse (arXiv 1804.03821); the softmax that §III-D names does not go with a squared
-error and is left out.
+error and is left out; DUC takes C5 from 1/32 to the 1/4 of all other heatmaps by one 1x1 (§IV-D.3
+speaks of 512x512 maps, more than its input has pixels); the ablations mine no keypoints, as only
+Tables I and XI mark mining by a star.
 """
 
 from __future__ import annotations

@@ -4,7 +4,10 @@ Chu, Yang, Ouyang, Ma, Yuille and Wang, "Multi-Context Attention for Human Pose 
 2017, arXiv 1702.07432. From the authors' released code, where the text leaves it open: the order
 inside HRU's third branch; a side branch at recursion depth n > 1 is one residual, then n - 2
 HRUs; part attention is in stacks 5 to 8 (the text says both "4th to 8th" and "5 to 8"); the mean
-field starts from s itself, and the unary s stays in each step (eq. 7; eq. 8 leaves it out).
+field starts from s itself, and the unary s stays in each step (eq. 7; eq. 8 leaves it out); its
+kernel W is 11x11; s has no activation after its convolution (eqs. 3 and 11 write a g); the features
+that a stack gives on to the next are those before its attention, whose many values near zero do not
+stack (§5.2.2).
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from poised.nets.hourglass import BackProjection, Hourglass, Stem, linear, resid
 from poised.nets.layers import PreactBottleneck, require_multiple, scaled
 
 MEAN_FIELD_STEPS = 3
+FIELD = 11  # pixels a side of the mean field's kernel
 FIRST_PART_STACK = 5  # counted from 1
 
 Normalise = Literal["crf", "softmax"]
@@ -56,15 +60,17 @@ class AttentionMaps(nn.Module):
     """Features (N, C, h, w) -> `maps` attention maps Phi (N, maps, h, w), §5.2.1.
 
     s is a 3x3 convolution of the features (eq. 3). "crf": three mean-field steps that share one
-    3x3 convolution W a map, Phi_t = sigmoid(W * Phi_(t-1) + s) (eqs. 7, 8). "softmax": over the
-    map's pixels (eq. 4).
+    convolution W a map, Phi_t = sigmoid(W * Phi_(t-1) + s) (eqs. 7, 8). "softmax": over the map's
+    pixels (eq. 4).
     """
 
     def __init__(self, channels: int, maps: int, normalise: Normalise) -> None:
         super().__init__()
         self.summarise = nn.Conv2d(channels, maps, 3, 1, 1)
         self.correlate = (
-            nn.Conv2d(maps, maps, 3, 1, 1, groups=maps, bias=False) if normalise == "crf" else None
+            nn.Conv2d(maps, maps, FIELD, 1, FIELD // 2, groups=maps, bias=False)
+            if normalise == "crf"
+            else None
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -181,7 +187,7 @@ class MultiContextAttention(nn.Module):
             maps = self.predict[index](h)  # (N, joints, H/4, W/4)
             supervised.append(maps)
             if index < len(self.back):
-                x = x + self.back[index](h, maps)
+                x = x + self.back[index](features, maps)  # not h: see above
         return tuple(supervised)
 
     def loss(self, outputs: tuple[Tensor, ...], targets: Tensor, weights: Tensor) -> Tensor:
