@@ -131,10 +131,34 @@ def test_an_unreadable_folder_is_named(tmp_path: Path) -> None:
         os.seteuid(user)
 
 
+def test_a_locked_folder_below_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def deny(path: str) -> object:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    with pytest.raises(ImageError, match=r"locked: cannot be read: Permission denied"):
+        list_images([tmp_path])
+
+
+def test_a_pixel_format_without_a_scale_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(ImageError, match="32 bits a pixel, of which no scale is known"):
+        read_image(tmp_path / "a.tif")
+
+
 def test_folders_are_searched_in_order(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    for name in ("b.PNG", "a.jpg", "sub/c.webp", "notes.txt"):
+    for name in ("b.PNG", "a.jpg", "sub/c.webp", "notes.txt", "._a.jpg"):
         (tmp_path / name).touch()
+    (tmp_path / "folder.jpg").mkdir()
     names = [p.relative_to(tmp_path).as_posix() for p in list_images([tmp_path])]
     assert names == ["a.jpg", "b.PNG", "sub/c.webp"]
 

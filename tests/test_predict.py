@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from poised import Boxes, ImagePoses, Predictor
 from poised.cli import app
+from poised.cli.predict import picture_names
 from poised.draw import COLOURS, draw_poses
 from poised.images import ImageError
 from poised.predict import Failure, Protocol
@@ -240,6 +241,46 @@ def test_a_broken_file_is_set_aside_and_the_code_says_so(folder: Path, model: Pa
     assert "set aside" in output
     assert "broken.jpg" in output
     assert len(json.loads((folder / "out" / "poses.json").read_text())) == 2
+
+
+@pytest.mark.parametrize("style", ["coco", "jsonl", "csv"])
+def test_an_image_with_nobody_in_it_has_no_people(folder: Path, model: Path, style: str) -> None:
+    rows = [{"file_name": "b.png", "bbox": BOX.xywh[0].tolist()}]
+    (folder / "boxes.json").write_text(json.dumps(rows))
+    arguments = ("--boxes", str(folder / "boxes.json"), "--format", style)
+    code, output = run(folder, model, *arguments)
+    assert code == 0, output
+    assert "a.png: 0 people" in output
+    assert "1 people in 2 images" in output
+
+
+def test_odd_files_do_not_take_the_others_along(folder: Path, model: Path) -> None:
+    """EXIF that cannot be read, a picture too long for a JPEG, a name that is no UTF-8."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(dots()).save(folder / "in" / "c.jpg", exif=exif)
+    data = (folder / "in" / "c.jpg").read_bytes()
+    at = data.index(b"Exif") + 16
+    broken = data[: at + 2] + b"\x00\x02" + data[at + 4 :]  # the orientation is text
+    (folder / "in" / "c.jpg").write_bytes(broken)
+    Image.new("L", (66000, 8)).save(folder / "in" / "wide.png")
+    Image.fromarray(dots()).save(folder / "in" / os.fsdecode(b"n\xff.png"))
+    code, output = run(folder, model, "--whole-image", "--format", "csv")
+    assert code == 1
+    assert "no picture" in output
+    with (folder / "out" / "poses.csv").open(newline="", errors="surrogateescape") as file:
+        names = [Path(row["file_name"]).name for row in csv.DictReader(file)]
+    assert {"a.png", "b.png", os.fsdecode(b"n\xff.png"), "wide.png"} <= set(names)
+
+
+def test_each_image_has_its_own_picture(folder: Path, model: Path) -> None:
+    """Names that meet after numbering, an image given twice, and results amid the images."""
+    assert len(set(picture_names([Path(p) for p in ("a.jpg", "a-2.png", "b/a.png")]).values())) == 3
+    again = ("--whole-image", "--out", str(folder / "in" / "out"))
+    for _ in range(2):
+        code, output = run(folder, model, str(folder / "in" / "a.png"), *again)
+        assert code == 0, output
+        assert "2 people in 2 images" in output
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +59,15 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> NDArray[
         raise ImageError(f"{name}: not an image of a known format") from error
     except ImageError:
         raise
-    except (OSError, ValueError, SyntaxError, EOFError) as error:  # a decoder's own complaints
+    except Exception as error:  # decoders and EXIF readers raise whatever they meet
         raise ImageError(f"{name}: damaged or cut short: {error}") from error
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Decode a Pillow image, upright, to RGB."""
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bits: Pillow's convert would clip
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        raise ValueError("32 bits a pixel, of which no scale is known; save it with 8 or 16")
+    if image.mode.startswith("I"):  # 16 bits: Pillow's convert would clip
         return _from_array(
             np.asarray(ImageOps.exif_transpose(image)).clip(0, 65535).astype(np.uint16)
         )
@@ -96,10 +98,11 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     return array
 
 
-def list_images(paths: Sequence[Path]) -> list[Path]:
+def list_images(paths: Sequence[Path], without: Path | None = None) -> list[Path]:
     """Files as given, folders replaced by the images in them at any depth, in sorted order.
 
-    Raises ImageError for a path that is not there, a folder that cannot be read or has no image.
+    Each file once. without: a folder that is left out, such as that of the results. Raises
+    ImageError for a path that is not there, a folder that cannot be read or has no image.
     """
     found: list[Path] = []
     for path in paths:
@@ -108,22 +111,45 @@ def list_images(paths: Sequence[Path]) -> list[Path]:
                 path.stat()
                 found.append(path)
                 continue
-            next(path.iterdir(), None)  # rglob is silent where a folder cannot be read
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            inside = sorted(_images_in(path, without))
         except FileNotFoundError as error:
             raise ImageError(f"{path}: no such file or folder") from error
         except OSError as error:
-            raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
+            raise ImageError(
+                f"{error.filename or path}: cannot be read: {error.strerror}"
+            ) from error
         if not inside:
             known = " ".join(sorted(SUFFIXES))
             raise ImageError(f"{path}: no image in this folder; known: {known}")
         found.extend(inside)
-    return found
+    return list(dict.fromkeys(found))
+
+
+def _images_in(folder: Path, without: Path | None) -> Iterator[Path]:
+    """Image files at any depth; OSError for a folder that cannot be read."""
+
+    def stop(error: OSError) -> None:  # os.walk would pass over it in silence
+        raise error
+
+    for place, folders, files in os.walk(folder, onerror=stop):
+        if without is not None:
+            folders[:] = [f for f in folders if not _same(Path(place, f), without)]
+        for name in files:
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("._"):
+                yield Path(place, name)
+
+
+def _same(a: Path, b: Path) -> bool:
+    return b.exists() and a.samefile(b)
 
 
 def write_jpeg(path: Path, image: NDArray[np.uint8], quality: int = 92) -> None:
     """Write an RGB image, whole or not at all; its folder is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
-    Image.fromarray(image).save(partial, format="JPEG", quality=quality)
-    os.replace(partial, path)
+    try:
+        Image.fromarray(image).save(partial, format="JPEG", quality=quality)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ImageError(f"{path}: cannot be written as JPEG: {error}") from error

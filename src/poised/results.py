@@ -25,7 +25,7 @@ class ResultWriter:
     jsonl  poses.jsonl, the same objects, one person a line
     csv    poses.csv, one person a row, a column for each number
 
-    skeleton.json beside them names the keypoints. Nothing appears under the final name until the
+    skeleton.json beside them names the keypoints. Nothing appears under the final names until the
     `with` block ends without an error; image ids count the images from 1.
     """
 
@@ -35,11 +35,11 @@ class ResultWriter:
         self.partial = folder / (FILE_NAMES[style] + ".part")
         self.people = self.images = 0
         folder.mkdir(parents=True, exist_ok=True)
-        notes = json.dumps(skeleton.to_dict(), indent=1)
-        (folder / "skeleton.json").write_text(notes + "\n", encoding="utf-8")
 
     def __enter__(self) -> ResultWriter:
-        self.file: TextIO = self.partial.open("w", encoding="utf-8", newline="")
+        self.file: TextIO = self.partial.open(
+            "w", encoding="utf-8", errors="surrogateescape", newline=""
+        )
         if self.style == "coco":
             self.file.write("[")
         elif self.style == "csv":
@@ -77,18 +77,33 @@ class ResultWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.style == "coco" and kind is None:
-            self.file.write("\n]\n")
-        self.file.close()
-        if kind is None:
-            os.replace(self.partial, self.path)
-        else:
-            self.partial.unlink()
+        try:
+            if self.style == "coco" and kind is None:
+                self.file.write("\n]\n")
+            self.file.close()
+            if kind is None:
+                notes = json.dumps(self.skeleton.to_dict(), indent=1) + "\n"
+                write_text(self.path.with_name("skeleton.json"), notes)
+                os.replace(self.partial, self.path)
+        finally:
+            self.partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, whole or not at all; its folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def pose_records(poses: ImagePoses, image_id: int) -> list[dict[str, Any]]:
     """One COCO results object a person; coordinates to 0.01 pixel, scores to 0.0001."""
     keypoints = np.concatenate([poses.xy, poses.keypoint_score[..., None]], axis=2)
+    rows = keypoints.reshape(len(poses), 3 * keypoints.shape[1])
     return [
         {
             "file_name": poses.file_name,
@@ -99,6 +114,9 @@ def pose_records(poses: ImagePoses, image_id: int) -> list[dict[str, Any]]:
             "keypoints": [round(float(v), 2 + 2 * (i % 3 == 2)) for i, v in enumerate(points)],
         }
         for box, score, points in zip(
-            poses.boxes.xywh, poses.score, keypoints.reshape(len(poses), -1), strict=True
+            poses.boxes.xywh,
+            poses.score,
+            keypoints.reshape(len(poses), 3 * keypoints.shape[1]),
+            strict=True,
         )
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,6 +66,14 @@ def extra(name: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise ValueError(f"this needs {error.name}: pip install 'poised[{name}]'") from error
+
+
+def say(text: str, err: bool = False) -> None:
+    """A line for the user; work goes on where nobody reads any more (`poised ... | head`)."""
+    try:
+        typer.echo(text.encode("utf-8", "backslashreplace").decode(), err=err)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  until the process ends
 
 
 def print_table(table: Any) -> None:

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from poised.cli.common import Engine, Format, app, errors
+from poised.cli.common import Engine, Format, app, errors, say
+
+LONGEST = 200  # characters of a picture's name
 
 
 @app.command()
@@ -33,7 +35,7 @@ def predict(
 ) -> None:
     """Write everybody's pose in PATHS to OUT, as a table and as pictures.
 
-    Exit code 1 says that some images could not be used, 2 that nothing was done.
+    Exit code 1 says that some images could not be used or drawn, 2 that there are no results.
     """
     with errors():
         if sum([boxes is not None, whole_image, detector != "person"]) > 1:
@@ -42,7 +44,7 @@ def predict(
         from poised.images import list_images
         from poised.predict import Predictor
 
-        images = list_images(paths)
+        images = list_images(paths, without=out)
         given = boxes_of(read_boxes(boxes), images, boxes) if boxes else None
         predictor = Predictor.load(
             model,
@@ -66,18 +68,18 @@ def _write(
     style: Any,
     draw: bool,
 ) -> int:
-    """Run the predictor over the images into the folder; the number of images set aside."""
+    """Run the predictor over the images into the folder; how many were set aside or not drawn."""
     from rich.console import Console
     from rich.progress import track
 
     from poised.draw import draw_poses
-    from poised.images import write_jpeg
+    from poised.images import ImageError, write_jpeg
     from poised.predict import Failure
     from poised.results import ResultWriter
 
     boxes = [given[path] for path in images] if given is not None else None
     names = picture_names(images)
-    failed = 0
+    failed = undrawn = 0
     terminal = sys.stderr.isatty()
     with ResultWriter(out, predictor.skeleton, style) as results:
         stream: Any = predictor.stream(images, boxes)
@@ -87,28 +89,37 @@ def _write(
         for path, result in zip(images, stream, strict=True):
             if isinstance(result, Failure):
                 failed += 1
-                typer.echo(f"set aside: {result.reason}", err=True)
+                say(f"set aside: {result.reason}", err=True)
                 continue
             results.write(result.poses)
             if draw:
                 picture = draw_poses(result.image, result.poses, predictor.threshold)
-                write_jpeg(out / "pictures" / names[path], picture)
+                try:
+                    write_jpeg(out / "pictures" / names[path], picture)
+                except ImageError as error:
+                    undrawn += 1
+                    say(f"no picture: {error}", err=True)
             if not terminal:
-                typer.echo(f"{path}: {len(result.poses)} people")
+                say(f"{path}: {len(result.poses)} people")
     done = len(images) - failed
-    typer.echo(f"{results.people} people in {done} images -> {results.path}")
-    if draw and done:
-        typer.echo(f"pictures -> {out / 'pictures'}")
+    say(f"{results.people} people in {done} images -> {results.path}")
+    if draw and done > undrawn:
+        say(f"pictures -> {out / 'pictures'}")
     if failed:
-        typer.echo(f"{failed} of {len(images)} images were set aside, see above", err=True)
-    return failed
+        say(f"{failed} of {len(images)} images were set aside, see above", err=True)
+    return failed + undrawn
 
 
 def picture_names(images: list[Path]) -> dict[Path, str]:
-    """A file name for each image's picture: its own stem, numbered where two images share it."""
-    taken: dict[str, int] = {}
+    """A file name for each image's picture: its own stem, numbered where that is taken."""
+    taken: set[str] = set()
     names = {}
     for path in images:
-        count = taken[path.stem] = taken.get(path.stem, 0) + 1
-        names[path] = f"{path.stem}.jpg" if count == 1 else f"{path.stem}-{count}.jpg"
+        stem, count = path.stem[:LONGEST], 1
+        name = f"{stem}.jpg"
+        while name.casefold() in taken:  # some file systems do not tell A from a
+            count += 1
+            name = f"{stem}-{count}.jpg"
+        taken.add(name.casefold())
+        names[path] = name
     return names
