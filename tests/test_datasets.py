@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ from scipy.io import savemat
 from typer.testing import CliRunner
 
 from poised.cli import app
+from poised.datasets import read_people, renamed
 from poised.datasets.check import check_people
 from poised.datasets.coco import read_annotations, read_coco, to_coco
 from poised.datasets.flic import read_flic
 from poised.datasets.lsp import read_lsp
 from poised.datasets.mpii import read_mpii
 from poised.datasets.person import DatasetError, Person
+from poised.datasets.write import WRITERS
 from poised.types import Skeleton
 
 
@@ -85,15 +88,48 @@ def test_crowds_are_ignored_not_lost(tmp_path: Path) -> None:
         ({"bbox": [1, 2, 3]}, r"annotations\[0\]\.bbox is \[1, 2, 3\]"),
         ({"image_id": 7}, r"annotations\[0\]\.image_id 7 is no image of the file"),
         ({"keypoints": [1.0, 2.0]}, r"annotations\[0\]\.keypoints is"),
-        ({"keypoints": [float("nan"), 2, 2]}, r"annotations\[0\] has a number that is not finite"),
+        ({"keypoints": [float("nan"), 2, 2]}, r"annotations\[0\]\.keypoints has what is no finite"),
+        ({"keypoints": []}, r"annotations\[0\]\.keypoints is \[\]"),
+        ({"bbox": ["a", 0, 1, 1]}, r"annotations\[0\]\.bbox has what is no finite number"),
+        ({"area": None}, r"annotations\[0\]\.area has what is no finite number"),
+        ({"category_id": None}, r"annotations\[0\]\.category_id is None"),
     ],
 )
 def test_a_wrong_record_is_named(tmp_path: Path, change: dict, message: str) -> None:
-    record = {"id": 1, "image_id": 1, "bbox": [0, 0, 9, 9], "keypoints": [1, 2, 2], **change}
-    values = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [record]}
+    good = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "keypoints": [1, 2, 2]}
+    values = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{**good, **change}]}
     (tmp_path / "a.json").write_text(json.dumps(values))
     with pytest.raises(DatasetError, match=message):
         read_coco(tmp_path, "a.json")
+
+
+def test_an_id_twice_is_named(tmp_path: Path) -> None:
+    """Evaluators would drop one of the two in silence."""
+    good = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "keypoints": [1, 2, 2]}
+    values = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [good, good]}
+    (tmp_path / "a.json").write_text(json.dumps(values))
+    with pytest.raises(DatasetError, match="annotations has the id 1 more than once"):
+        read_coco(tmp_path, "a.json")
+
+
+def test_images_are_looked_for_where_most_of_them_are(tmp_path: Path) -> None:
+    """The first is missing: the folder is found all the same."""
+    (tmp_path / "images").mkdir()
+    images = [{"id": i, "file_name": f"{i}.jpg"} for i in range(3)]
+    for name in ("1.jpg", "2.jpg"):
+        PIL.Image.new("RGB", (4, 4)).save(tmp_path / "images" / name)
+    (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": []}))
+    assert read_annotations(tmp_path, "a.json")[1] == tmp_path / "images"
+
+
+@pytest.mark.parametrize("dataset", ["lsp", "lspet", "flic", "mpii"])
+def test_a_file_of_another_form_is_named(dataset: str, tmp_path: Path) -> None:
+    files = ("joints.mat", "examples.mat", "mpii_human_pose_v1_u12_1.mat")
+    for name in files:
+        (tmp_path / name).write_bytes(b"no MATLAB file")
+    part = "matlab-train" if dataset == "mpii" else "test"
+    with pytest.raises(DatasetError, match=f"{part} is not of {dataset}'s form"):
+        read_people(dataset, tmp_path, part)
 
 
 def test_a_missing_or_short_file_is_named(tmp_path: Path) -> None:
@@ -176,9 +212,6 @@ def test_mpiis_json_people_get_the_head_boxes_of_the_matlab_file(tmp_path: Path)
 
 
 def test_people_of_another_skeleton_are_renamed(shared: Path) -> None:
-    pytest.importorskip("torch", reason="needs poised[train]")
-    from poised.datasets.training import renamed
-
     people = read_mpii(shared / "data" / "mpii", "test_mpii")
     mpii, lsp = Skeleton.load("mpii16"), Skeleton.load("lsp14")
     plain = renamed(people, mpii, lsp, {})[0]
@@ -273,3 +306,86 @@ def test_the_command_checks_converts_and_shows(shared: Path, tmp_path: Path) -> 
     wrong = run(app, ["data", "check", root, *of, "--skeleton", "lsp14"])
     assert wrong.exit_code == 2
     assert "17 keypoints a person, the skeleton lsp14 has 14" in wrong.output
+
+
+@pytest.mark.parametrize("dataset", ["flic", "lsp", "lspet", "mpii"])
+def test_to_coco_and_back_is_the_same_people(dataset: str, tmp_path: Path) -> None:
+    """What the forms can say: three people, one hidden or unlabelled joint each."""
+    there, back = tmp_path / "there", tmp_path / "back"
+    for folder in (there, back):
+        (folder / "images").mkdir(parents=True)
+    names = Skeleton.load({"flic": "flic", "mpii": "mpii16"}.get(dataset, "lsp14"))
+    rng = np.random.default_rng(0)
+    people = []
+    for number in (1, 2, 3):
+        xy = rng.uniform(10, 90, (len(names), 2)).round(3)
+        one = np.arange(len(names)) == number
+        seen = ~one if dataset != "lsp" else np.ones(len(names), bool)
+        hidden = one if dataset == "lsp" else np.zeros(len(names), bool)
+        image = there / "images" / f"im{number:0{4 if dataset == 'lsp' else 5}d}.jpg"
+        box = np.array([0.0, 0, 90, 90])
+        people.append(Person(image, box, xy, seen, occluded=hidden, image_id=number))
+    file = {"flic": "examples.mat", "mpii": "train.json"}.get(dataset, "joints.mat")
+    part = {"lspet": "all"}.get(dataset, "train")
+    (there / file).write_bytes(WRITERS[dataset](people, True))
+    first = read_people(dataset, there, part)[0]
+    for command in (
+        [str(there), str(back / "c.json"), "--dataset", dataset, "--split", part],
+        [str(back), str(back / file), "--dataset", "coco", "--split", "c.json", "--to", dataset],
+    ):
+        own = ["--skeleton", names.name] if "--to" in command else []
+        result = CliRunner().invoke(app, ["data", "convert", *command, *own])
+        assert result.exit_code == 0, result.output
+    again = read_people(dataset, back, "test" if dataset == "flic" else part)[0]
+    assert len(again) == len(first) == 3
+    for a, b, c in zip(people, first, again, strict=True):
+        for other in (b, c):
+            assert other.image.name == a.image.name
+            np.testing.assert_allclose(other.xy[a.visible], a.xy[a.visible], atol=1e-9)
+            assert other.visible.tolist() == a.visible.tolist()
+            assert other.occluded.tolist() == a.occluded.tolist()
+        np.testing.assert_allclose(c.xywh, b.xywh)
+        if dataset == "mpii":
+            np.testing.assert_allclose(b.xywh, a.xywh)
+
+
+def test_a_form_says_what_it_cannot_hold(tmp_path: Path) -> None:
+    xy, seen = np.ones((14, 2)), np.arange(14) > 0
+    person = Person(Path("im0001.jpg"), np.ones(4), xy, seen, image_id=1)
+    with pytest.raises(DatasetError, match="LSP's form has no joint that is not labelled"):
+        WRITERS["lsp"]([person], True)
+    with pytest.raises(DatasetError, match="images are called im00001"):
+        WRITERS["lspet"]([replace(person, image=Path("a.jpg"))], True)
+
+
+def test_coco_is_converted_whole(shared: Path, tmp_path: Path) -> None:
+    """Images without people, annotation ids, sizes: all of the file."""
+    root = shared / "data" / "coco"
+    out = tmp_path / "new" / "c.json"
+    arguments = ["data", "convert", str(root), str(out), "--dataset", "coco", "--split", "val2017"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    source = root / "annotations" / "person_keypoints_val2017.json"
+    assert json.loads(out.read_text()) == json.loads(source.read_text())
+
+
+def test_faults_of_numbers_and_of_image_files(tmp_path: Path) -> None:
+    """A visible joint that is no number, a JPEG cut short, one that stands on its side."""
+    noise = np.random.default_rng(0).integers(0, 255, (100, 300, 3), np.uint8)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    PIL.Image.fromarray(noise).save(tmp_path / "turned.jpg", exif=exif)
+    PIL.Image.fromarray(noise).save(tmp_path / "whole.jpg")
+    data = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
+    lost = person(tmp_path / "whole.jpg")
+    xy = lost.xy.copy()
+    xy[3] = np.nan
+    people = [
+        replace(lost, xy=xy),
+        person(tmp_path / "cut.jpg"),
+        replace(lost, image=tmp_path / "turned.jpg", xywh=np.array([0.0, 0, 300, 100])),
+    ]
+    kinds = [(f.record, f.kind) for f in check_people(people, Skeleton.load("lsp14"))]
+    assert (0, "not a number") in kinds
+    assert (1, "broken image") in kinds
+    assert (2, "box outside") in kinds  # it stands 100 wide and 300 high

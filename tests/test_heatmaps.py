@@ -106,6 +106,25 @@ def test_blur_keeps_each_maximum() -> None:
     np.testing.assert_allclose(blur(maps, 2.0).max((2, 3)), maps.max((2, 3)), rtol=1e-5)
 
 
+@pytest.mark.parametrize("sigma", [1.0, 2.0])
+@pytest.mark.parametrize("method", ["gaussian", "unbiased"])
+def test_a_joint_near_the_edge_stays_there(method: str, sigma: float) -> None:
+    """Zeros beyond the edge, as CPN and DARK pad; a mirrored edge pulls 2 px onto 0."""
+    xy = np.array([[[2.0, 20.0], [45.0, 2.0]]])
+    maps = encode_gaussian(xy, np.ones((1, 2), bool), (48, 64), sigma)
+    np.testing.assert_allclose(decode(maps, method, sigma)[0], xy, atol=0.3)
+
+
+@pytest.mark.parametrize("method", ["argmax", "quarter", "gaussian", "unbiased"])
+def test_a_background_below_zero_hides_no_peak(method: str) -> None:
+    maps = np.full((1, 2, 64, 48), -0.05, np.float32)
+    maps[0, 0, 30, 20] = 0.3
+    maps[0, 1, 5, 7] = -0.7  # no peak at all, but a pit
+    xy, score = decode(maps, method)
+    np.testing.assert_allclose(xy[0], [[20, 30], [0, 0]], atol=0.3)
+    np.testing.assert_allclose(score[0], [0.3, -0.05])
+
+
 @pytest.mark.parametrize("kind", ["classic", "unbiased"])
 def test_a_larger_person_is_brought_back_to_scale_one(kind: str) -> None:
     """A joint 5 px right of the middle stands 6.25 px right of it at scale 1.25."""

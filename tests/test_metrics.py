@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ pytest.importorskip("faster_coco_eval", reason="needs poised[train]")
 
 from typer.testing import CliRunner
 
+from poised.boxes.files import read_boxes
 from poised.cli import app
+from poised.datasets import Person, read_people
+from poised.datasets.coco import read_annotations
 from poised.evaluate import evaluate_model, evaluate_results
 from poised.metrics.coco import (
     ResultsError,
@@ -22,6 +26,7 @@ from poised.metrics.coco import (
     crowdpose_figures,
     oks_figures,
 )
+from poised.metrics.evaluation import score_results
 from poised.metrics.pck import (
     NOT_IN_PCKH,
     area_under_curve,
@@ -29,9 +34,11 @@ from poised.metrics.pck import (
     grouped,
     labelled_mean,
     pck,
+    person_size,
+    torso_length,
 )
-from poised.predict import Predictor
-from poised.types import Skeleton
+from poised.predict import Predictor, Protocol
+from poised.types import Boxes, ImagePoses, Skeleton
 
 COCO = Skeleton.load("coco17").sigmas
 OFFICIAL = ("AP", "AP50", "AP75", "AP_medium", "AP_large")
@@ -161,8 +168,133 @@ def test_pck_in_closed_form() -> None:
     one = pck(np.full((5, 1), 0.25), np.linspace(0, 0.5, 101).tolist())
     assert area_under_curve(np.full((5, 1), 0.25), 0.5)[0] == pytest.approx(one.mean())
     assert area_under_curve(np.zeros((5, 1)), 0.5)[0] == 100
+    heads = ["neck", "head_top"]
+    assert grouped(np.array([10.0, 30.0]), heads) == {"Head": 20.0}  # LSP's
+    assert grouped(np.array([10.0, 30.0]), ["upper_neck", "head_top"]) == {"Head": 30.0}  # MPII's
     sides = grouped(np.array([10.0, 30.0, 7.0]), ["left_hip", "right_hip", "left_knee"])
     assert sides == {"Hip": 20.0}  # the knee's other side is missing
+
+
+def test_what_was_not_predicted_is_a_miss_and_nobody_vanishes() -> None:
+    """NaN is as far as can be; a torso of no length gives way to the person's size."""
+    truth = np.array([[[0.0, 0.0], [0.0, 0.0], [0.0, 50.0]]])
+    labelled = np.ones((1, 3), bool)
+    assert torso_length(truth, labelled, 0, 1).tolist() == [20.0]
+    assert person_size(truth, labelled).tolist() == [50.0]
+    found = truth.copy()
+    found[0, 2] = np.nan
+    apart = distances(found, truth, labelled, np.array([20.0]))
+    assert pck(apart, 0.2).tolist() == [100, 100, 0]
+
+
+class Answers:
+    """A predictor that answers what a data set's people have, moved by its error."""
+
+    def __init__(self, people: list[Person], skeleton: Skeleton, error: np.ndarray) -> None:
+        self.skeleton, self.people, self.error = skeleton, people, error
+        self.session, self.sessions = SimpleNamespace(metadata={"crop": "-"}, engine="-"), []
+        self.flip, self.padding, self.shift, self.decoder, self.threshold = (
+            False,
+            1.0,
+            False,
+            "-",
+            0,
+        )
+        self.protocol = Protocol()
+
+    def pose_nms(self, detected: bool) -> tuple[str, float]:
+        return "none", 0.0
+
+    def predict(self, images: list[Path], boxes: list[Boxes]) -> list[ImagePoses]:
+        one, score = np.ones(1, np.float32), np.ones((1, len(self.skeleton)), np.float32)
+        return [
+            ImagePoses(i.name, (9, 9), self.skeleton, b, (p.xy + e)[None].astype("f"), score, one)
+            for i, b, p, e in zip(images, boxes, self.people, self.error, strict=True)
+        ]
+
+
+def test_the_limb_mean_from_known_answers(ten: Path) -> None:
+    """Each joint right in a known share of people: the last 0, 1, 2, ... of the ten are wrong."""
+    people, skeleton = read_people("lspet", ten, "all")
+    names = list(skeleton.keypoints)
+    error = np.zeros((10, 14, 2))
+    for k in range(14):
+        error[10 - k % 10 :, k] = 1e4 if k % 10 else 0
+    labelled = np.stack([person.visible for person in people])
+    right = [100 * (labelled[: 10 - k % 10, k].sum() / labelled[:, k].sum()) for k in range(14)]
+    done = evaluate_model(Answers(people, skeleton, error), "lspet", ten, "all")
+    limbs = [right[k] for k, name in enumerate(names) if name not in ("neck", "head_top")]
+    assert done.figures["limb mean"] == pytest.approx(np.mean(limbs), abs=1e-3)
+    assert done.figures["mean"] == pytest.approx(np.mean(right), abs=1e-3)
+    ankle = [right[names.index(f"{side}_ankle")] for side in ("left", "right")]
+    assert done.figures["Ankle"] == pytest.approx(np.mean(ankle), abs=1e-3)
+
+
+def test_the_torso_is_from_left_shoulder_to_right_hip(ten: Path) -> None:
+    """An error of 0.19 torsos is right, of 0.21 wrong, where both ends are visible."""
+    people, skeleton = read_people("lspet", ten, "all")
+    a, b = (skeleton.keypoints.index(n) for n in ("left_shoulder", "right_hip"))
+    torso = np.array([np.linalg.norm(p.xy[a] - p.xy[b]) for p in people])
+    seen = [i for i, p in enumerate(people) if p.visible[[a, b]].all()]
+    assert len(seen) > 5
+    for share, want in ((0.19, 100), (0.21, 0)):
+        error = np.zeros((10, 14, 2))
+        error[..., 0] = share * torso[:, None]
+        done = evaluate_model(Answers(people, skeleton, error), "lspet", ten, "all")
+        got = np.array(done.samples["scored"])[seen] / np.array(done.samples["possible"])[seen]
+        assert 100 * got.mean() == want
+    person = evaluate_model(
+        Answers(people, skeleton, error), "lspet", ten, "all", length_of="person"
+    )
+    assert person.figures["mean"] > done.figures["mean"]  # a person is longer than a torso
+    assert person.protocol["length"] == "longer side of the joints' box"
+
+
+def test_keypoints_that_are_not_predicted_do_not_count(shared: Path) -> None:
+    """All wrong in the face, all right below it; a person with a face alone is a false one then."""
+    root = shared / "data" / "coco"
+    truth, _ = read_annotations(root, "val2017")
+    people, skeleton = read_people("coco", root, "val2017")
+    results = []
+    for annotation in truth["annotations"]:
+        triples = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)
+        triples[:5, :2] += 1e4
+        one = {"image_id": annotation["image_id"], "category_id": 1, "score": 0.9}
+        results.append({**one, "bbox": annotation["bbox"], "keypoints": triples.ravel().tolist()})
+    protocol = {"root": "coco", "split": "val2017"}
+    below = score_results("coco", skeleton, truth, people, results, protocol, [*range(5, 17)])
+    whole = score_results("coco", skeleton, truth, people, results, protocol, [*range(17)])
+    assert below.figures["AP"] > 95
+    assert whole.figures["AP"] < 60
+    assert below.protocol["truth_sha256"] == whole.protocol["truth_sha256"]
+
+
+def test_a_detectors_file_by_image_id_and_own_results_by_name(shared: Path, tmp_path: Path) -> None:
+    """COCO's detection results have no file names, and our own results number images from 1."""
+    root = shared / "data" / "coco"
+    truth = json.loads((root / "annotations" / "person_keypoints_val2017.json").read_text())
+    names = {image["id"]: image["file_name"] for image in truth["images"]}
+    rows = [
+        {"image_id": a["image_id"], "category_id": 1, "bbox": a["bbox"], "score": 0.9}
+        for a in truth["annotations"]
+    ]
+    rows.append({**rows[0], "category_id": 18})  # a dog
+    (tmp_path / "boxes.json").write_text(json.dumps(rows))
+    found = read_boxes(tmp_path / "boxes.json", names, category=1)
+    assert sum(map(len, found.values())) == len(truth["annotations"])
+    results = [
+        {
+            "file_name": names[a["image_id"]],
+            "image_id": 1,
+            "category_id": 1,
+            "keypoints": a["keypoints"],
+            "score": 0.9,
+        }
+        for a in truth["annotations"]
+    ]
+    (tmp_path / "poses.json").write_text(json.dumps(results))
+    done = evaluate_results(tmp_path / "poses.json", "coco", root, "val2017")
+    assert done.figures["AP"] == pytest.approx(100)
 
 
 @pytest.mark.parametrize(
@@ -173,14 +305,24 @@ def test_pck_in_closed_form() -> None:
         ({"keypoints": [1.0, 2, float("nan"), 1, 1, 1]}, "record 1: keypoints has a value"),
         ({"score": "high"}, "record 1: score is 'high'"),
         ({"bbox": [1, 2]}, r"record 1: bbox is \[1, 2\]"),
+        ({"bbox": [1, 2, -3, 4]}, r"record 1: bbox is \[1, 2, -3, 4\]"),
+        ({"image_id": [1]}, r"record 1: image_id \[1\] is not in the data set"),
+        ({"score": 10**400}, "record 1: score is 1000"),
+        ({"category_id": 2}, r"record 1: category_id is 2, the data set has \[1\]"),
         ({}, "record 1: the same person as record 0"),
     ],
 )
 def test_wrong_results_are_named(change: dict, message: str) -> None:
-    good = {"image_id": 1, "keypoints": [1.0, 2, 1, 3, 4, 1], "score": 0.5}
-    check_results([good], {1}, 2, "r.json")
+    good = {"image_id": 1, "category_id": 1, "keypoints": [1.0, 2, 1, 3, 4, 1], "score": 0.5}
+    check_results([good], {1}, 2, "r.json", {1})
     with pytest.raises(ResultsError, match=f"r.json: {message}"):
-        check_results([good, {**good, **change}], {1}, 2, "r.json")
+        check_results([good, {**good, **change}], {1}, 2, "r.json", {1})
+
+
+def test_a_box_in_the_first_record_alone_is_no_rule() -> None:
+    good = {"image_id": 1, "category_id": 1, "keypoints": [1.0, 2, 1, 3, 4, 1], "score": 0.5}
+    with pytest.raises(ResultsError, match="record 1: has no bbox, though the first record"):
+        check_results([{**good, "bbox": [0, 0, 1, 1]}, good], {1}, 2, "r.json", {1})
 
 
 def test_a_model_is_evaluated_and_says_how(shared: Path, tmp_path: Path) -> None:

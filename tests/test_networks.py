@@ -17,10 +17,9 @@ from typer.testing import CliRunner
 
 from poised.cli import app
 from poised.cost import TOLERANCE, measure_cost
-from poised.datasets import DATASETS, read_people
+from poised.datasets import DATASETS, read_people, renamed
 from poised.datasets.lspet import read_lspet
 from poised.datasets.poses import PoseCrops
-from poised.datasets.training import renamed
 from poised.nets import NETWORKS, build
 from poised.nets.attention import attention_maps
 from poised.recipe import RecipeError, load_recipe, recipe_names

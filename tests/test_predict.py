@@ -325,3 +325,32 @@ def test_a_pyramid_finds_the_dots_where_they_are(model: Path) -> None:
             model, detector=None, flip=False, protocol=Protocol(scales=scales)
         )
         np.testing.assert_allclose(predictor.predict(dots(), BOX).xy[0], TRUTH, atol=0.3)
+
+
+def test_what_is_no_image_or_box_is_said(model: Path) -> None:
+    predictor = Predictor.load(model, detector=None)
+    with pytest.raises(ImageError, match="a path, bytes or an array, got Image"):
+        predictor.predict(Image.fromarray(dots()))
+    with pytest.raises(ValueError, match="expected a Boxes for each image"):
+        predictor.predict(dots(), np.array([[0, 0, 9, 9]]))
+    with pytest.raises(ValueError, match="no boxes for image 1"):
+        list(predictor.stream([dots(), dots()], [BOX]))
+    for wrong in ({"padding": 0}, {"padding": float("nan")}, {"threshold": float("nan")}):
+        with pytest.raises(ModelError, match="the padding positive"):
+            Predictor.load(model, detector=None, **wrong)
+    with pytest.raises(ModelError, match="no model"):
+        Predictor.load([], detector=None)
+
+
+def test_alike_poses_are_dropped_as_the_protocol_says(model: Path) -> None:
+    """The same box twice: both answered, or one by OKS-NMS; soft keeps both."""
+    twice = Boxes(np.repeat(BOX.xyxy, 2, 0), np.array([0.9, 0.8], np.float32))
+    counts = {
+        kind: len(
+            Predictor.load(model, detector=None, protocol=Protocol(pose_nms=kind)).predict(
+                dots(), twice
+            )
+        )
+        for kind in (None, ("none", 0.9), ("hard", 0.9), ("soft", 0.9))
+    }
+    assert list(counts.values()) == [2, 2, 1, 2]

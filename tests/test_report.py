@@ -73,8 +73,12 @@ def test_predictions_go_to_the_likest_free_person_best_score_first() -> None:
     assert twice.likeness[0] == 1  # the better score got it, the other has the rest
     assert 0 < twice.likeness[1] < 1
     assert twice.score.tolist() == [0.9, 0.2]
-    third = match(people, [result(near, s) for s in (0.9, 0.8, 0.7)], SKELETON, range(17))
-    assert third.spare.tolist() == [0.7]
+    third_of = [result(near, score) for score in (0.9, 0.8, 0.7)]
+    third = match(people, third_of, SKELETON, range(17))
+    assert third.spare.tolist() == []  # it lies in the crowd
+    assert match([near, far], third_of, SKELETON, range(17)).spare.tolist() == [0.7]
+    elsewhere = [{**result(near, 0.6), "image_id": 2}]  # an image without anybody labelled
+    assert match(people, elsewhere, SKELETON, range(17)).spare.tolist() == [0.6]
     nobody = match(people, [], SKELETON, range(17))
     assert np.isnan(nobody.xy).all()
     assert nobody.likeness.tolist() == [0, 0]

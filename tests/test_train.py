@@ -255,3 +255,18 @@ def test_a_run_says_that_its_backbone_does_not_start_as_the_papers(tmp_path: Pat
     assert "The paper starts the backbone from ImageNet weights" in result.output
     quiet = CliRunner().invoke(app, [*arguments, "backbone.weights=resnet50.pth"])
     assert "The paper starts" not in quiet.output
+
+
+def test_a_mirrored_crop_has_its_sides_exchanged(lspet: Path) -> None:
+    """The left wrist's target is the right wrist's of the plain crop, mirrored; so is the image."""
+    still = ["augment.rotate=0", "augment.scale=[1,1]", "augment.shift=0", "augment.half_body=0"]
+    still += ["augment.colour=0", f"dataset.root={lspet}", *TINY]
+    people, skeleton = read_lspet(lspet, "train"), Skeleton.load("lsp14")
+    plain, mirrored = (
+        PoseCrops(people, skeleton, load_recipe("lsp14", [*still, f"augment.flip={chance}"]))[0, 3]
+        for chance in (0, 1)
+    )
+    torch.testing.assert_close(mirrored[0], plain[0].flip(-1), atol=0.02, rtol=0)
+    order = torch.from_numpy(skeleton.flip_order)
+    torch.testing.assert_close(mirrored[1], plain[1][order].flip(-1), atol=1e-4, rtol=0)
+    assert mirrored[2].tolist() == plain[2][order].tolist()

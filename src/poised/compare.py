@@ -48,11 +48,13 @@ class Difference:
 def compare(paths: Sequence[Path], *, anyway: bool = False, seed: int = 0) -> list[Difference]:
     """Each run against the first: a paired bootstrap over the images that they share.
 
-    The interval holds 95% of the differences of the share of points scored (see
-    evaluate.Evaluation.samples) when images are drawn with replacement. Raises CompareError for a
-    file that `poised evaluate` did not write, for unlike protocols unless `anyway`, and for runs
+    The interval holds 95% of the differences of the share of points scored (`samples` of
+    metrics.evaluation.Evaluation) when images are drawn with replacement. Raises CompareError for
+    a file that `poised evaluate` did not write, for unlike protocols unless `anyway`, and for runs
     without a common image.
     """
+    if not paths:
+        raise CompareError("no runs to compare: give files that `poised evaluate --out` wrote")
     runs = [_read(path) for path in paths]
     first = runs[0]
     found = []
@@ -78,9 +80,17 @@ def _read(path: Path) -> dict[str, Any]:
         raise CompareError(f"no file {path}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CompareError(f"{path}: not JSON, or cut short: {error}") from error
-    if not isinstance(values, dict) or not {"figures", "protocol", "samples"} <= set(values):
-        raise CompareError(f"{path}: `poised evaluate --out` did not write this")
-    return values
+    try:
+        parts = [values[part] for part in ("figures", "protocol", "samples")]
+        columns = [np.array(parts[2][k], np.float64) for k in ("image", "scored", "possible")]
+        whole = all(isinstance(part, dict) for part in parts) and sum(columns[2]) > 0
+        if not whole or len({column.shape for column in columns}) > 1 or columns[0].ndim != 1:
+            raise ValueError("samples of unlike lengths, or nothing possible")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise CompareError(
+            f"{path}: `poised evaluate --out` did not write this: {error}"
+        ) from error
+    return dict(values)
 
 
 def _interval(

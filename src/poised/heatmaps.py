@@ -81,7 +81,7 @@ def decode(
         return _to_xy(index, score, maps.shape[-1]), score
     if method == "quarter":
         return _quarter(flat, index, score, maps.shape), score
-    blurred = blur(maps, sigma)
+    blurred = blur(np.maximum(maps, 0), sigma)  # a background below 0 would drown a small peak
     flat, index, peak = _argmax(blurred)
     if method == "gaussian":
         return _quarter(flat, index, peak, maps.shape), score
@@ -148,12 +148,12 @@ def _newton(
 
 
 def blur(maps: Maps, sigma: float) -> Maps:
-    """Every map through a Gaussian filter, its maximum kept as it was; edges are mirrored."""
+    """Every map through a Gaussian filter, its maximum kept as it was; 0 beyond the edges."""
     height, width = maps.shape[-2:]
     channels = maps.reshape(-1, height, width)
-    blurred = np.stack([cv2.GaussianBlur(one, (0, 0), sigma) for one in channels]).reshape(
-        maps.shape
-    )
+    blurred = np.stack(
+        [cv2.GaussianBlur(one, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT) for one in channels]
+    ).reshape(maps.shape)
     top = np.maximum(blurred.max(axis=(2, 3), keepdims=True), FLOOR)
     return np.asarray(blurred * (maps.max(axis=(2, 3), keepdims=True) / top), dtype=np.float32)
 

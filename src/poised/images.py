@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 MAX_PIXELS = 100_000_000
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that exchange the sides
 
 ImageSource = Path | str | bytes | NDArray[Any]
 
@@ -33,6 +34,8 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> NDArray[
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
+    if not isinstance(source, Path | str | bytes):
+        raise ImageError(f"an image is a path, bytes or an array, got {type(source).__name__}")
     name = "the image" if isinstance(source, bytes) else str(source)
     try:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
@@ -61,6 +64,26 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> NDArray[
         raise
     except Exception as error:  # decoders and EXIF readers raise whatever they meet
         raise ImageError(f"{name}: damaged or cut short: {error}") from error
+
+
+def image_size(path: Path, whole: bool = False) -> tuple[int, int] | str:
+    """(width, height) of an image as it stands upright, or what is wrong with it.
+
+    From the file's head alone; `whole` decodes it too, coarsely, and finds one that is cut short.
+    """
+    if not path.is_file():
+        return "missing image"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                size, turned = image.size, image.getexif().get(ORIENTATION, 1) in TURNED
+                if whole:
+                    image.draft(image.mode, (1, 1))
+                    image.load()
+    except Exception:  # as in read_image
+        return "broken image"
+    return size[::-1] if turned else size
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import queue
-import threading
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +16,14 @@ from poised.boxes.detector import Detector
 from poised.boxes.files import whole_image
 from poised.crops import apply, crop_matrices, cut, heatmap_to_crop, invert
 from poised.heatmaps import Decoder, decode, merge_flip, merge_scales
-from poised.images import ImageError, ImageSource, read_image
+from poised.images import ImageError, ImageSource
+from poised.read_ahead import read_ahead
 from poised.runtime import Engine, ModelError, Session
 from poised.scores import oks_nms, pose_scores
 from poised.types import Boxes, ImagePoses, Skeleton
 
+PoseNms = Literal["none", "hard", "soft"]
 ALIKE = ("input_wh", "crop", "stride", "skeleton", "mean", "std")  # of models that are averaged
-READ_AHEAD = 8  # images waiting, decoded
 SAME_PERSON = 0.7  # OKS over which two poses of detected boxes are one person's
 Image = NDArray[np.uint8]
 
@@ -67,13 +67,15 @@ class Protocol:
 
     shift: the mirrored maps by one pixel; None does so for classic crops. scales: of an image
     pyramid, averaged. decoder: of the heatmaps, None for the model's own. rescore: a pose's score
-    is its box's x its mean keypoint's, else its box's.
+    is its box's x its mean keypoint's, else its box's. pose_nms: which of an image's poses are
+    dropped, by OKS, and its threshold; None: hard above SAME_PERSON, but none of given boxes.
     """
 
     shift: bool | None = None
     scales: tuple[float, ...] = (1.0,)
     decoder: Decoder | None = None
     rescore: bool = True
+    pose_nms: tuple[PoseNms, float] | None = None
 
 
 class Predictor:
@@ -99,12 +101,17 @@ class Predictor:
         protocol: Protocol = Protocol(),
     ) -> None:
         self.sessions = [sessions] if isinstance(sessions, Session) else list(sessions)
+        if not self.sessions:
+            raise ModelError("no model: give a name or a file")
         session = self.sessions[0]
         notes = session.metadata
         for each in self.sessions:
             if each.metadata.get("kind") != "pose":
                 what = each.metadata.get("kind", "no model of poised")
                 raise ModelError(f"{each.path}: expected a pose model, this is {what}")
+            missing = [k for k in (*ALIKE, "padding", "decoder") if k not in each.metadata]
+            if missing:
+                raise ModelError(f"{each.path}: its metadata lacks {', '.join(missing)}")
             unlike = [k for k in ALIKE if each.metadata[k] != notes[k]]
             if unlike:
                 raise ModelError(
@@ -113,7 +120,12 @@ class Predictor:
                 )
         if batch < 1:
             raise ModelError(f"batch is {batch}, must be at least 1")
+        if not (math.isfinite(threshold) and (padding is None or 0 < padding < math.inf)):
+            raise ModelError(
+                f"threshold {threshold} and padding {padding}: numbers, the padding positive"
+            )
         self.session, self.find_boxes, self.protocol = session, find_boxes, protocol
+        self.shift = notes["crop"] == "classic" if protocol.shift is None else protocol.shift
         self.decoder: Decoder = protocol.decoder or notes["decoder"]
         self.flip, self.batch, self.threshold = flip, batch, threshold
         self.skeleton = Skeleton.from_dict(notes["skeleton"], source=str(session.path))
@@ -177,9 +189,11 @@ class Predictor:
         boxes: where the people are, instead of the detector: one Boxes an image. Raises
         ImageError for an image that cannot be used.
         """
-        single = isinstance(images, Path | str | bytes | np.ndarray)
+        single = isinstance(images, str | bytes | np.ndarray) or not isinstance(images, Iterable)
         sources: Sequence[ImageSource] = [images] if single else images  # type: ignore[assignment,list-item]
         given: Sequence[Boxes] | None = [boxes] if isinstance(boxes, Boxes) else boxes
+        if given is not None and not all(isinstance(one, Boxes) for one in given):
+            raise ValueError("boxes: expected a Boxes for each image")
         if given is not None and len(given) != len(sources):
             raise ValueError(f"{len(given)} Boxes for {len(sources)} images")
         results = []
@@ -194,12 +208,12 @@ class Predictor:
     ) -> Iterator[Predicted | Failure]:
         """Results in the order of the sources, as they are ready; a bad image is a Failure.
 
-        People of many images share a batch. At most READ_AHEAD images wait to be begun, and those
-        that share the current batches wait to be done, whatever the number of sources.
+        People of many images share a batch. At most READ_AHEAD images wait to be begun, and
+        those that share the current batches wait to be done, whatever the number of sources.
         """
         waiting: deque[_Waiting | Failure] = deque()
         people: deque[tuple[_Waiting, int]] = deque()
-        for name, image, reason, given in _read_ahead(sources, boxes):
+        for name, image, reason, given in read_ahead(sources, boxes):
             if image is None:
                 waiting.append(Failure(name, reason))
             else:
@@ -248,6 +262,10 @@ class Predictor:
         larger[:, :, 2] += middle * (1 - scale)
         return larger
 
+    def pose_nms(self, detected: bool) -> tuple[PoseNms, float]:
+        """Kind and threshold for boxes that were found here, or given: those are all answered."""
+        return self.protocol.pose_nms or ("hard" if detected else "none", SAME_PERSON)
+
     def crops(self, images: Sequence[Image], matrices: NDArray[np.float64]) -> NDArray[np.float32]:
         """(N, 3, H, W), normalised as the network wants it; of N images by matrices (N, 2, 3)."""
         crops = np.stack([cut(i, m, self.size) for i, m in zip(images, matrices, strict=True)])
@@ -262,10 +280,7 @@ class Predictor:
         if not self.flip:
             return maps
         mirrored = self._maps(np.ascontiguousarray(tensor[..., ::-1]))
-        shift = self.protocol.shift
-        if shift is None:
-            shift = self.session.metadata["crop"] == "classic"
-        return merge_flip(maps, mirrored, self.skeleton.flip_order, shift)
+        return merge_flip(maps, mirrored, self.skeleton.flip_order, self.shift)
 
     def _maps(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         """The models' heatmaps (N, K, h, w), averaged."""
@@ -285,58 +300,12 @@ class Predictor:
         score = pose_scores(boxes.score, each, self.threshold)
         if not self.protocol.rescore:
             score = boxes.score
-        if entry.detected:  # boxes that were given are all answered
+        kind, limit = self.pose_nms(entry.detected)
+        if kind != "none":
             area = boxes.xywh[:, 2] * boxes.xywh[:, 3]
-            kept = oks_nms(xy, area, score, self.skeleton.sigmas, SAME_PERSON)
+            kept = oks_nms(xy, area, score, self.skeleton.sigmas, limit, kind)
             boxes = Boxes(boxes.xywh[kept], boxes.score[kept])
             xy, each, score = xy[kept], each[kept], score[kept]
         size = (entry.image.shape[1], entry.image.shape[0])
         poses = ImagePoses(entry.name, size, self.skeleton, boxes, xy, each, score)
         return Predicted(entry.image, poses)
-
-
-_Read = tuple[str, Image | None, str, Boxes | None]  # name, pixels or the reason why not, boxes
-
-
-def _read_ahead(sources: Iterable[ImageSource], boxes: Iterable[Boxes] | None) -> Iterator[_Read]:
-    """Read images in a thread, a bounded number ahead of the network."""
-    ready: queue.Queue[_Read | BaseException | Literal["end"]] = queue.Queue(READ_AHEAD)
-    stopped = threading.Event()
-
-    def put(item: _Read | BaseException | Literal["end"]) -> None:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return
-            except queue.Full:
-                continue
-
-    def read() -> None:
-        try:
-            given = iter(boxes) if boxes is not None else None
-            for number, source in enumerate(sources):
-                if stopped.is_set():
-                    return
-                name = str(source) if isinstance(source, Path | str) else f"image {number}"
-                here = next(given) if given is not None else None
-                try:
-                    put((name, read_image(source), "", here))
-                except ImageError as error:
-                    put((name, None, str(error), here))
-            put("end")
-        except BaseException as error:
-            put(error)
-
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    try:
-        while True:
-            item = ready.get()
-            if item == "end":
-                return
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        thread.join()

@@ -151,7 +151,8 @@ class Test(_Part):
     nms: of the boxes, with its overlap or Soft-NMS's sigma; enlarge: box growth before the crop.
     flip: averaged with the mirrored crop, `shift`ed by one pixel; scales: an image pyramid's.
     decoder: of the heatmaps. rescore: pose score = box score x mean of the keypoint scores above
-    `threshold`. ensemble: recipes whose heatmaps are averaged with this one's.
+    `threshold`. pose_nms: by OKS, null for what suits the boxes. crowd: CrowdPose's crowd indices
+    where medium and hard begin. ensemble: recipes whose heatmaps are averaged with this one's.
     """
 
     split: str = "test"
@@ -166,6 +167,9 @@ class Test(_Part):
     decoder: Literal["argmax", "quarter", "gaussian", "unbiased"] = "quarter"
     rescore: bool = False
     threshold: float = 0.2
+    pose_nms: Literal["none", "hard", "soft"] | None = None
+    pose_nms_threshold: Positive = 0.9
+    crowd: tuple[float, float] = (0.2, 0.8)
     ensemble: tuple[str, ...] = ()
 
 

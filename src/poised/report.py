@@ -6,7 +6,6 @@ import base64
 import html
 import io
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -20,17 +19,18 @@ from poised.boxes.nms import iou
 from poised.crops import crop_matrices, cut
 from poised.datasets.person import Person
 from poised.draw import draw_poses
-from poised.evaluate import MATCHED, Evaluation
 from poised.images import ImageError, read_image
 from poised.metrics.errors import KINDS, error_kinds
+from poised.metrics.evaluation import MATCHED, Evaluation
 from poised.metrics.matching import Matched
 from poised.metrics.pck import grouped, pck
 from poised.predict import Image, Predictor
+from poised.results import write_text
 from poised.types import Boxes, ImagePoses
 
 PICTURES = 12  # of the worst, and of a random set
 SEEN = 4  # of the random set, with heatmaps
-SIDE = 300  # pixels of a picture
+SIDE, FAR = 300, 1e4  # pixels of a picture; where a line that leaves it may end
 TILE, ACROSS = 0.5, 8  # an attention map's size, of the crop's, and how many in a row
 COLOURS = ("#2a7f62", "#9ac77b", "#f0a202", "#7b5ea7", "#c8553d")  # of KINDS
 SMALL, MEDIUM = 32.0**2, 96.0**2  # square pixels: COCO's sizes
@@ -51,6 +51,8 @@ font-size:.8rem} pre{white-space:pre-wrap;background:#f4f4f4;padding:1rem;font-s
 def write_report(done: Evaluation, path: Path, seed: int = 0) -> None:
     """Write the page, whole or not at all; it needs nothing beside it and asks for nothing."""
     matched = done.matched
+    if not matched.people:
+        raise ValueError("nobody who counts is labelled: there is nothing to report on")
     kinds = error_kinds(matched)
     title = f"{done.protocol['dataset']} {done.protocol['split']}"
     parts = [
@@ -81,9 +83,7 @@ def write_report(done: Evaluation, path: Path, seed: int = 0) -> None:
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
         f"{''.join(parts)}</html>\n"
     )
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(page, "utf-8")
-    os.replace(partial, path)
+    write_text(path, page)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -142,7 +142,8 @@ def _precision_recall(matched: Matched) -> Figure:
     score = np.concatenate([matched.score, matched.spare])
     likeness = np.concatenate([matched.likeness, np.zeros(len(matched.spare))])
     order = np.argsort(-score, kind="stable")
-    given = order[score[order] > 0]
+    got = np.concatenate([matched.likeness > 0, np.ones(len(matched.spare), np.bool_)])
+    given = order[got[order]]
     figure, axes = _axes(8, 3)
     for least, colour in zip((MATCHED, 0.75), COLOURS, strict=False):
         right = np.cumsum(likeness[given] >= least)
@@ -308,7 +309,7 @@ def _picture(matched: Matched, index: int) -> NDArray[np.uint8]:
         image = cv2.warpAffine(read_image(person.image), matrix, (SIDE, SIDE))
     except (ImageError, OSError):
         image = np.full((SIDE, SIDE, 3), 128, np.uint8)
-    truth = person.xy * gain + shift
+    truth = np.clip(person.xy * gain + shift, -FAR, FAR)
     for a, b in matched.skeleton.limbs:
         if matched.labelled[index, [a, b]].all():
             ends = [tuple(int(v) for v in truth[k].round()) for k in (a, b)]

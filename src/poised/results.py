@@ -90,11 +90,16 @@ class ResultWriter:
 
 
 def write_text(path: Path, text: str) -> None:
+    """As `write_bytes`, in UTF-8."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
     """Write a file, whole or not at all; its folder is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(data)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -113,10 +118,5 @@ def pose_records(poses: ImagePoses, image_id: int) -> list[dict[str, Any]]:
             "score": round(float(score), 4),
             "keypoints": [round(float(v), 2 + 2 * (i % 3 == 2)) for i, v in enumerate(points)],
         }
-        for box, score, points in zip(
-            poses.boxes.xywh,
-            poses.score,
-            keypoints.reshape(len(poses), 3 * keypoints.shape[1]),
-            strict=True,
-        )
+        for box, score, points in zip(poses.boxes.xywh, poses.score, rows, strict=True)
     ]

@@ -112,7 +112,10 @@ class Skeleton:
         missing = [field for field in fields if field not in values]
         if missing:
             raise SkeletonError(f"{source}: no {', '.join(missing)}; it needs {', '.join(fields)}")
-        place = {name: k for k, name in enumerate(values["keypoints"])}
+        try:
+            place = {name: k for k, name in enumerate(values["keypoints"])}
+        except TypeError as error:
+            raise SkeletonError(f"{source}: keypoints is not a list of names") from error
 
         def index(field: str, name: str) -> int:
             if name not in place:

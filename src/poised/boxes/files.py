@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from poised.types import Boxes
 
+SMALLEST, LARGEST = 1e-6, 1e9  # of a box's numbers
+
 
 class BoxFileError(ValueError):
     """A box file that cannot be used: names the file, the record and the field."""
 
 
-def read_boxes(path: Path) -> dict[str, Boxes]:
+def read_boxes(
+    path: Path, names: Mapping[int, str] = MappingProxyType({}), category: int | None = None
+) -> dict[str, Boxes]:
     """Boxes by file name from a JSON list of {"file_name", "bbox": [x, y, w, h], "score"}.
 
-    Pixels, (x, y) the top left corner; `score` is 1 where it is absent; other keys are ignored,
-    so that a COCO results file with file names will do. Raises BoxFileError.
+    Pixels, (x, y) the top left corner; `score` is 1 where it is absent; other keys are ignored.
+    names: file names by image id, for a detector's COCO results file, which has an `image_id`
+    instead; category: of which only the boxes of that `category_id` count. Raises BoxFileError.
     """
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
@@ -29,23 +34,32 @@ def read_boxes(path: Path) -> dict[str, Boxes]:
         raise BoxFileError(f"{path}: no such box file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise BoxFileError(f"{path}: cannot be read: {error}") from error
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise BoxFileError(f"{path}: not JSON, or cut short: {error}") from error
     if not isinstance(records, list):
         raise BoxFileError(f"{path}: expected a list of boxes, got {type(records).__name__}")
     found: dict[str, list[tuple[list[float], float]]] = {}
     for index, record in enumerate(records):
         where = f"{path}: record {index}"
-        if not isinstance(record, dict) or not isinstance(record.get("file_name"), str):
-            raise BoxFileError(f"{where}: needs a file_name")
+        if not isinstance(record, dict):
+            raise BoxFileError(f"{where}: expected an object with file_name and bbox")
+        if category is not None and record.get("category_id", category) != category:
+            continue
+        number = record.get("image_id")
+        name = record.get("file_name", names.get(number) if isinstance(number, int) else None)
+        if not isinstance(name, str):
+            raise BoxFileError(
+                f"{where}: needs a file_name"
+                + (f", or an image_id of the data set, not {number!r}" if names else "")
+            )
         box, score = record.get("bbox"), record.get("score", 1.0)
         if not isinstance(box, list) or len(box) != 4 or not all(_finite(v) for v in box):
             raise BoxFileError(f"{where}: bbox is {box!r}, expected [x, y, width, height]")
-        if box[2] <= 0 or box[3] <= 0:
+        if min(box[2:]) < SMALLEST:
             raise BoxFileError(f"{where}: bbox is {box!r}, width and height must be positive")
         if not _finite(score):
             raise BoxFileError(f"{where}: score is {score!r}, expected a number")
-        found.setdefault(record["file_name"], []).append((box, score))
+        found.setdefault(name, []).append((box, score))
     return {
         name: Boxes(np.array([b for b, _ in rows]), np.array([s for _, s in rows]))
         for name, rows in found.items()
@@ -58,14 +72,17 @@ def boxes_of(boxes: dict[str, Boxes], paths: Iterable[Path], source: Path) -> di
     Raises BoxFileError where the file names an image that is not among the paths, or one name
     fits several of them.
     """
-    paths = list(paths)
     matched = {path: Boxes.empty() for path in paths}
+    called: dict[str, list[Path]] = {}
+    for path in matched:
+        called.setdefault(path.name, []).append(path)
     for name, rows in boxes.items():
         parts = Path(name).parts
-        fitting = [path for path in paths if path.parts[-len(parts) :] == parts]
+        near = called.get(Path(name).name, [])
+        fitting = [path for path in near if path.parts[-len(parts) :] == parts]
         if not fitting:
             raise BoxFileError(
-                f"{source}: file_name {name!r} is none of the {len(paths)} images given"
+                f"{source}: file_name {name!r} is none of the {len(matched)} images given"
             )
         if len(fitting) > 1:
             raise BoxFileError(
@@ -82,4 +99,6 @@ def whole_image(size: tuple[int, int]) -> Boxes:
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < LARGEST  # so that neither float32 nor its squares overflow

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -66,6 +67,12 @@ def extra(name: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise ValueError(f"this needs {error.name}: pip install 'poised[{name}]'") from error
+
+
+def checked_out(out: Path | None) -> None:
+    """Refuse a file to be written that is a folder, before the work and not after it."""
+    if out is not None and out.is_dir():
+        raise ValueError(f"{out} is a folder, expected a file to write")
 
 
 def say(text: str, err: bool = False) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from poised.cli.common import app, errors, extra
+from poised.cli.common import app, checked_out, errors, extra
 
 data_app = typer.Typer(help="Look at a data set: its faults, its people, another form of it.")
 app.add_typer(data_app, name="data", no_args_is_help=True)
@@ -56,16 +55,37 @@ def convert(
     dataset: Name,
     split: Part = "train",
     skeleton: OwnSkeleton = None,
+    to: Annotated[str, typer.Option(help="coco, or flic, lsp, lspet, mpii: their own form.")] = (
+        "coco"
+    ),
 ) -> None:
-    """Write any data set in COCO form, which `--dataset coco --split FILE` reads again."""
-    with errors(), extra("train"):
-        from poised.datasets import read_people
-        from poised.datasets.coco import to_coco
+    """Write any data set in COCO form, or in its own form again.
 
+    A file in COCO form is read by `--dataset coco --split FILE --skeleton NAME`, FILE lying in the
+    data set's folder. Keypoints are matched by name. With --to flic, `train` in --split's name says
+    that the people are for training.
+    """
+    with errors(), extra("train"):
+        from poised.datasets import DATASETS, read_people, renamed
+        from poised.datasets.coco import read_annotations, to_coco
+        from poised.datasets.write import WRITERS
+        from poised.results import write_bytes, write_text
+        from poised.types import Skeleton
+
+        checked_out(out)
         people, names = read_people(dataset, folder, split, skeleton)
-        partial = out.with_name(out.name + ".part")
-        partial.write_text(json.dumps(to_coco(people, names.keypoints)), "utf-8")
-        os.replace(partial, out)
+        if to != "coco":
+            if to not in WRITERS:
+                raise ValueError(f"--to is {to!r}, expected coco, {', '.join(WRITERS)}")
+            theirs = Skeleton.load(DATASETS[to].skeleton)
+            write_bytes(out, WRITERS[to](renamed(people, names, theirs, {}), "train" in split))
+            typer.echo(f"{len(people)} people -> {out}")
+            return
+        if dataset in ("coco", "crowdpose"):  # of that form already: nothing of it is lost
+            values, _ = read_annotations(folder, split)
+        else:
+            values = to_coco(people, names.keypoints, folder)
+        write_text(out, json.dumps(values))
         typer.echo(f"{len(people)} people -> {out}")
 
 
@@ -76,7 +96,7 @@ def show(
     dataset: Name,
     split: Part = "train",
     skeleton: OwnSkeleton = None,
-    count: Annotated[int, typer.Option(help="People on the sheet.")] = 36,
+    count: Annotated[int, typer.Option(min=1, help="People on the sheet.")] = 36,
     seed: Annotated[int, typer.Option(help="Of the choice of people.")] = 0,
 ) -> None:
     """Write a sheet of people with their annotation, to look at."""

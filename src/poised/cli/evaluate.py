@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from poised.cli.common import Engine, app, errors, extra, print_table
+from poised.cli.common import Engine, app, checked_out, errors, extra, print_table, say
+
+
+class Length(str, Enum):
+    torso = "torso"
+    person = "person"
+
 
 Data = Annotated[Path, typer.Option(help="The data set's folder.")]
 Name = Annotated[str | None, typer.Option(help="coco, crowdpose, flic, lsp, lspet or mpii.")]
@@ -27,6 +34,14 @@ Finder = Annotated[str, typer.Option(help="A bundled detector or an ONNX file.")
 Runner = Annotated[Engine, typer.Option(help="What runs the networks.")]
 Flip = Annotated[bool, typer.Option(help="Average with the mirrored crop.")]
 Growth = Annotated[float | None, typer.Option(help="Of boxes; default: the model's.")]
+OwnSkeleton = Annotated[
+    str | None, typer.Option(help="Of a COCO-style file of your own: a name or a YAML file.")
+]
+Reference = Annotated[Length, typer.Option(help="What PCK's distances are measured in.")]
+Crowd = Annotated[
+    tuple[float, float] | None,
+    typer.Option(help="CrowdPose's medium and hard begin there; 0.2 0.8, or 0.1 0.8 (its text)."),
+]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; default: all.")]
 
 
@@ -43,6 +58,9 @@ def evaluate(
     engine: Runner = Engine.auto,
     flip: Flip = True,
     padding: Growth = None,
+    skeleton: OwnSkeleton = None,
+    length: Reference = Length.torso,
+    crowd: Crowd = None,
     threads: Threads = None,
     at: Annotated[list[float] | None, typer.Option(help="One more limit for PCK's mean.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write figures and protocol here.")] = None,
@@ -54,13 +72,16 @@ def evaluate(
         from poised.evaluate import TOTAL
         from poised.recipe import load_recipe
 
+        checked_out(out)
         done = _measure(
             data,
             (dataset, split, recipe),
             (models, engine, flip, padding, threads),
             (predictions, boxes, detector),
-            at or (),
+            (skeleton, length, crowd, at or ()),
         )
+        if out is not None:
+            done.write(out)
         reported = load_recipe(recipe).reported if recipe else ()
         table = Table("", "measured", *(f"{r.source}\n{r.row}" for r in reported))
         for figure, value in done.figures.items():
@@ -69,10 +90,9 @@ def evaluate(
             table.add_row(figure, f"{value:.1f}", *known)
         print_table(table)
         for field, value in done.protocol.items():
-            typer.echo(f"{field}: {value}")
+            say(f"{field}: {value}")
         if out is not None:
-            done.write(out)
-            typer.echo(f"figures and protocol -> {out}")
+            say(f"figures and protocol -> {out}")
 
 
 @app.command()
@@ -89,6 +109,9 @@ def report(
     engine: Runner = Engine.auto,
     flip: Flip = True,
     padding: Growth = None,
+    skeleton: OwnSkeleton = None,
+    length: Reference = Length.torso,
+    crowd: Crowd = None,
     threads: Threads = None,
 ) -> None:
     """Evaluate, and write one HTML page to look at: curves, errors by kind, pictures."""
@@ -96,11 +119,13 @@ def report(
         with extra("report"):
             from poised.report import write_report
 
+        checked_out(out)
         done = _measure(
             data,
             (dataset, split, recipe),
             (models, engine, flip, padding, threads),
             (predictions, boxes, detector),
+            (skeleton, length, crowd, ()),
         )
         write_report(done, out)
         typer.echo(f"{len(done.matched.people)} people -> {out}")
@@ -111,7 +136,7 @@ def _measure(
     what: tuple[str | None, str | None, str | None],
     how: tuple[list[str], Engine, bool, float | None, int | None],
     where: tuple[Path | None, str | None, str],
-    also_at: Sequence[float] = (),
+    which: tuple[str | None, Length, tuple[float, float] | None, Sequence[float]],
 ) -> Any:
     """The evaluation that the options ask for."""
     from poised.evaluate import evaluate_model, evaluate_results, usual_split
@@ -126,9 +151,10 @@ def _measure(
     if name is None:
         raise ValueError("name the data set: --dataset, or a --recipe")
     part = split or (row.test.split if row else usual_split(name))
-    if predictions is not None:
-        return evaluate_results(predictions, name, data, part)
+    skeleton, length, crowd, also_at = which
     test = row.test if row else Test()
+    if predictions is not None:
+        return evaluate_results(predictions, name, data, part, skeleton, crowd or test.crowd)
     if boxes is None and test.boxes == "detected":
         raise ValueError(
             f"{recipe} was tested on boxes of {test.detector}: give --boxes FILE or detector, or "
@@ -140,7 +166,8 @@ def _measure(
             f"{recipe} averages its model with those of {', '.join(test.ensemble)}: give --model "
             f"{1 + len(test.ensemble)} times"
         )
-    asked = Protocol(test.shift, test.scales, test.decoder, test.rescore)
+    poses = None if test.pose_nms is None else (test.pose_nms, test.pose_nms_threshold)
+    asked = Protocol(test.shift, test.scales, test.decoder, test.rescore, poses)
     predictor = Predictor.load(
         models,
         detector=detector if boxes == "detector" else None,
@@ -154,7 +181,19 @@ def _measure(
     predictor.padding *= test.enlarge
     source: Any = boxes if boxes in ("truth", "detector", "image") else Path(boxes)
     nms = (test.nms, test.nms_threshold)
-    return evaluate_model(predictor, name, data, part, source, detector, nms, also_at)
+    return evaluate_model(
+        predictor,
+        name,
+        data,
+        part,
+        source,
+        detector,
+        nms,
+        also_at,
+        skeleton,
+        length.value,
+        crowd or test.crowd,
+    )
 
 
 @app.command()
@@ -173,7 +212,7 @@ def compare(
         runs = run(files, anyway=anyway)
         table = Table("", *(row.name for row in runs))
         for figure in runs[0].figures:
-            table.add_row(figure, *(f"{row.figures.get(figure, float('nan')):.1f}" for row in runs))
+            table.add_row(figure, *(f"{_number(row.figures.get(figure)):.1f}" for row in runs))
         table.add_row("points scored, %", *(f"{row.share:.1f}" for row in runs))
         intervals = (f"{row.low:+.1f} to {row.high:+.1f}" for row in runs[1:])
         table.add_row("less the first's, 95%", "", *intervals)
@@ -181,3 +220,7 @@ def compare(
         for row in runs:
             for field, (first, here) in row.unlike.items():
                 typer.echo(f"{row.name} differs in {field}: {first} and {here}")
+
+
+def _number(figure: float | None) -> float:
+    return float("nan") if figure is None else figure

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from poised.datasets.coco import read_coco
 from poised.datasets.flic import read_flic
@@ -50,7 +52,14 @@ def read_people(
         raise ValueError(f"no data set named {dataset!r}; known: {', '.join(DATASETS)}")
     source = DATASETS[dataset]
     named = Skeleton.load(skeleton or source.skeleton)
-    people = source.read(root, split)
+    try:
+        people = source.read(root, split)
+    except (DatasetError, FileNotFoundError):
+        raise
+    except Exception as error:  # a reader's own complaint about a file of another form
+        raise DatasetError(
+            f"{root}: {split} is not of {dataset}'s form: {type(error).__name__}: {error}"
+        ) from error
     if people and len(people[0].visible) != len(named):
         raise DatasetError(
             f"{root}: {len(people[0].visible)} keypoints a person, the skeleton {named.name} has "
@@ -59,4 +68,30 @@ def read_people(
     return people, named
 
 
-__all__ = ["DATASETS", "DataSet", "DatasetError", "Person", "read_lspet", "read_people"]
+def renamed(
+    people: Sequence[Person], theirs: Skeleton, ours: Skeleton, names: Mapping[str, str]
+) -> list[Person]:
+    """People of another skeleton with our keypoints, of the same name or as `names` says.
+
+    What they do not have is unlabelled. Raises ValueError for a name that a skeleton lacks.
+    """
+    for their, our in names.items():
+        if their not in theirs.keypoints or our not in ours.keypoints:
+            raise ValueError(
+                f"rename {their} to {our}: {theirs.name} has {', '.join(theirs.keypoints)}; "
+                f"{ours.name} has {', '.join(ours.keypoints)}"
+            )
+    called = {names.get(name, name): index for index, name in enumerate(theirs.keypoints)}
+    places = [k for k, name in enumerate(ours.keypoints) if name in called]
+    source = [called[ours.keypoints[k]] for k in places]
+    changed = []
+    for person in people:
+        xy = np.zeros((len(ours), 2))
+        visible, occluded = np.zeros(len(ours), np.bool_), np.zeros(len(ours), np.bool_)
+        xy[places], visible[places] = person.xy[source], person.visible[source]
+        occluded[places] = person.occluded[source]
+        changed.append(replace(person, xy=xy, visible=visible, occluded=occluded))
+    return changed
+
+
+__all__ = ["DATASETS", "DataSet", "DatasetError", "Person", "read_lspet", "read_people", "renamed"]

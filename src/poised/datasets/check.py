@@ -9,11 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from poised.datasets.person import Person
 from poised.draw import draw_poses
-from poised.images import ImageError, read_image
+from poised.images import ImageError, image_size, read_image
 from poised.scores import oks
 from poised.types import Boxes, ImagePoses, Skeleton
 
@@ -41,15 +40,15 @@ def check_people(
 ) -> list[Fault]:
     """Every fault of every person, in the file's order.
 
-    missing image, broken image, box outside (only of annotated boxes: `boxed`), joint outside, no
-    size, left and right (shoulders against hips: may be a twisted body), twice.
+    missing image, broken image, not a number, box outside (only of annotated boxes: `boxed`), joint
+    outside, no size, left and right (shoulders against hips: may be a twisted body), twice.
     """
     sizes: dict[Path, tuple[int, int] | str] = {}
     faults: list[Fault] = []
     by_image: dict[Path, list[int]] = {}
     for record, person in enumerate(people):
         if person.image not in sizes:
-            sizes[person.image] = _size(person.image)
+            sizes[person.image] = image_size(person.image, whole=True)
         by_image.setdefault(person.image, []).append(record)
         faults += [
             Fault(person.image, record, kind, detail)
@@ -61,21 +60,15 @@ def check_people(
     return sorted(faults, key=lambda fault: fault.record)
 
 
-def _size(image: Path) -> tuple[int, int] | str:
-    """(width, height) from the file's head, or what is wrong with it."""
-    if not image.is_file():
-        return "missing image"
-    try:
-        with Image.open(image) as opened:
-            return opened.size
-    except (OSError, Image.DecompressionBombError):
-        return "broken image"
-
-
 def _faults(
     person: Person, size: tuple[int, int] | str, skeleton: Skeleton
 ) -> Iterator[tuple[str, str]]:
     x, y, width, height = person.xywh
+    lost = np.flatnonzero(~np.isfinite(person.xy).all(1) & person.visible)
+    if len(lost) or not np.isfinite(person.xywh).all():
+        joints = ", ".join(skeleton.keypoints[k] for k in lost)
+        yield "not a number", f"box {person.xywh.tolist()}; joints {joints or 'none'}"
+        return
     if width <= 0 or height <= 0:
         yield "no size", f"box {person.xywh.tolist()}"
     if isinstance(size, str):
@@ -106,10 +99,16 @@ def _crossed(person: Person, skeleton: Skeleton) -> list[str]:
 
 
 def _twins(people: Sequence[Person], records: list[int], skeleton: Skeleton) -> Iterator[Fault]:
-    labelled = [r for r in records if people[r].visible.any() and not people[r].ignored]
+    labelled = [
+        r
+        for r in records
+        if people[r].visible.any()
+        and not people[r].ignored
+        and np.isfinite(people[r].xy[people[r].visible]).all()
+    ]
     if len(labelled) < 2:
         return
-    xy = np.stack([people[r].xy for r in labelled])
+    xy = np.nan_to_num(np.stack([people[r].xy for r in labelled]))
     visible = np.stack([people[r].visible for r in labelled])
     area = np.stack([people[r].xywh[2:].prod() for r in labelled])
     alike = oks(xy, xy, area, area, skeleton.sigmas, visible)
@@ -135,6 +134,8 @@ def _tile(person: Person, skeleton: Skeleton) -> NDArray[np.uint8]:
         image = read_image(person.image)
     except (ImageError, OSError):
         return np.full((TILE, TILE, 3), 128, np.uint8)
+    if not np.isfinite(person.xywh).all():
+        return np.full((TILE, TILE, 3), 128, np.uint8)
     x, y, width, height = person.xywh
     gain = TILE / max(width, height, 1.0)
     shift = np.array([TILE / 2, TILE / 2]) - gain * np.array([x + width / 2, y + height / 2])
@@ -145,8 +146,8 @@ def _tile(person: Person, skeleton: Skeleton) -> NDArray[np.uint8]:
         (TILE, TILE),
         skeleton,
         Boxes(np.array([[0, 0, TILE, TILE]], np.float32), np.ones(1, np.float32)),
-        (person.xy * gain + shift)[None].astype(np.float32),
-        person.visible[None].astype(np.float32),
+        np.nan_to_num(person.xy * gain + shift)[None].astype(np.float32),
+        (person.visible & np.isfinite(person.xy).all(1))[None].astype(np.float32),
         np.ones(1, np.float32),
     )
     return draw_poses(tile, drawn, 0.5)

@@ -8,21 +8,24 @@ images in `S/`, `images/S/`, `images/` or root.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from poised.datasets.person import DatasetError, Person
+from poised.images import image_size
 
 AREA = 0.53  # of a box: what CrowdPose's evaluator takes for a person's area
+LOOKED_FOR = 50  # images, to find their folder by
 FIELDS: dict[str, Callable[[Any], bool]] = {
     "id": lambda v: isinstance(v, int),
     "image_id": lambda v: isinstance(v, int),
+    "category_id": lambda v: isinstance(v, int),
     "bbox": lambda v: isinstance(v, list) and len(v) == 4,
-    "keypoints": lambda v: isinstance(v, list) and len(v) % 3 == 0,
+    "keypoints": lambda v: isinstance(v, list) and len(v) > 0 and len(v) % 3 == 0,
 }
 
 
@@ -46,16 +49,26 @@ def read_annotations(root: Path, split: str) -> tuple[dict[str, Any], Path]:
         values = json.loads(path.read_text("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: not JSON, or cut short: {error}") from error
-    if not isinstance(values, dict) or not {"images", "annotations"} <= set(values):
+    if not isinstance(values, dict):
         raise DatasetError(f"{path}: needs images and annotations")
     _check(values, path)
     folders = [root / split, root / "images" / split, root / "images", root]
-    first = str(values["images"][0]["file_name"]) if values["images"] else ""
-    return values, next((f for f in folders if (f / first).is_file()), folders[0])
+    some = [
+        str(i["file_name"]) for i in values["images"][:: len(values["images"]) // LOOKED_FOR + 1]
+    ]
+    return values, max(folders, key=lambda f: sum((f / name).is_file() for name in some))
 
 
 def _check(values: dict[str, Any], path: Path) -> None:
-    """Every image has its name, every annotation its fields, and an image of this file."""
+    """Raise DatasetError at the first record that does not fit the form, or this file's images."""
+    for part in ("images", "annotations"):
+        rows = values.get(part)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise DatasetError(f"{path}: needs images and annotations, lists of objects: {part}")
+        numbers = [row.get("id") for row in rows]
+        if len(set(map(str, numbers))) < len(numbers):
+            twin = next(n for n, count in Counter(map(str, numbers)).items() if count > 1)
+            raise DatasetError(f"{path}: {part} has the id {twin} more than once")
     for index, image in enumerate(values["images"]):
         if not isinstance(image.get("id"), int) or not isinstance(image.get("file_name"), str):
             raise DatasetError(f"{path}: images[{index}] needs an id and a file_name")
@@ -72,13 +85,38 @@ def _check(values: dict[str, Any], path: Path) -> None:
         if len(annotation["keypoints"]) != keypoints:
             count = len(annotation["keypoints"])
             raise DatasetError(f"{where}.keypoints has {count} numbers, the first {keypoints}")
+    for name in ("bbox", "keypoints", "area"):
+        _check_numbers([a.get(name, 0.0) for a in values["annotations"]], name, path)
+
+
+def _check_numbers(rows: list[Any], name: str, path: Path) -> None:
+    """Raise DatasetError that names the first records with anything but finite numbers."""
+    odd: list[int] = []
+    try:
+        array = np.array(rows, np.float64).reshape(len(rows), -1) if rows else np.zeros((0, 1))
+        odd = np.flatnonzero(~np.isfinite(array).all(1)).tolist()
+    except (TypeError, ValueError, OverflowError):
+        odd = [i for i, row in enumerate(rows) if not _numbers(row)]
+    if len(odd):
+        others = f" (and {len(odd) - 1} other records: {odd[1:6]})"
+        raise DatasetError(
+            f"{path}: annotations[{odd[0]}].{name} has what is no finite number"
+            + (others if len(odd) > 1 else "")
+        )
+
+
+def _numbers(row: Any) -> bool:
+    try:
+        return bool(np.isfinite(np.array(row, np.float64)).all())
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def read_coco(root: Path, split: str) -> list[Person]:
     """Every annotated person, crowd regions and people without keypoints marked as ignored.
 
     split: train2017, val2017, or a JSON file's name under root. Raises what `read_annotations`
-    raises, and DatasetError for a number that is not finite.
+    raises.
     """
     values, folder = read_annotations(root, split)
     annotations = values["annotations"]
@@ -89,11 +127,6 @@ def read_coco(root: Path, split: str) -> list[Person]:
     triples = np.array([a["keypoints"] for a in annotations], np.float64)
     triples = triples.reshape(len(annotations), -1, 3)  # (P, K, 3): x, y, 0 none 1 hidden 2 seen
     boxes = np.array([a["bbox"] for a in annotations], np.float64)
-    odd = ~(np.isfinite(triples).all((1, 2)) & np.isfinite(boxes).all(1))
-    if odd.any():
-        raise DatasetError(
-            f"{root}: annotations[{int(odd.argmax())}] has a number that is not finite"
-        )
     xy, labelled = np.ascontiguousarray(triples[..., :2]), triples[..., 2] > 0
     hidden = triples[..., 2] == 1
     return [
@@ -119,17 +152,20 @@ def person_area(annotation: dict[str, Any]) -> float:
     return AREA * float(annotation["bbox"][2]) * float(annotation["bbox"][3])
 
 
-def to_coco(people: list[Person], keypoints: tuple[str, ...]) -> dict[str, NDArray[Any] | Any]:
-    """Any data set's people in COCO form; images without people are not in a list of people."""
+def to_coco(
+    people: list[Person], keypoints: tuple[str, ...], root: Path | None = None
+) -> dict[str, Any]:
+    """Any data set's people in COCO form; file names are relative to `root` where they are in it.
+
+    Images without people are not in a list of people, and so not here.
+    """
     images: dict[int, dict[str, Any]] = {}
     annotations = []
     for index, person in enumerate(people):
-        image: dict[str, Any] = {"id": person.image_id, "file_name": person.image.name}
-        if person.crowd_index is not None:
-            image["crowdIndex"] = person.crowd_index
-        images[person.image_id] = image
+        if person.image_id not in images:
+            images[person.image_id] = _image_record(person, root)
         flags = np.where(person.visible, np.where(person.occluded, 1, 2), 0)
-        triples = np.concatenate([person.xy * person.visible[:, None], flags[:, None]], 1)
+        xy = np.where(person.visible[:, None], person.xy, 0)
         area = person.area
         if area is None:
             area = AREA * float(person.xywh[2] * person.xywh[3])
@@ -142,8 +178,20 @@ def to_coco(people: list[Person], keypoints: tuple[str, ...]) -> dict[str, NDArr
                 "bbox": person.xywh.tolist(),
                 "area": area,
                 "num_keypoints": int(person.visible.sum()),
-                "keypoints": triples.ravel().tolist(),
+                "keypoints": np.concatenate([xy, flags[:, None]], 1).ravel().tolist(),
             }
         )
     category = {"id": 1, "name": "person", "keypoints": list(keypoints)}
     return {"images": list(images.values()), "annotations": annotations, "categories": [category]}
+
+
+def _image_record(person: Person, root: Path | None) -> dict[str, Any]:
+    inside = root is not None and person.image.is_relative_to(root)
+    name = person.image.relative_to(root).as_posix() if inside and root else person.image.name
+    record: dict[str, Any] = {"id": person.image_id, "file_name": name}
+    size = image_size(person.image)
+    if not isinstance(size, str):
+        record |= {"width": size[0], "height": size[1]}
+    if person.crowd_index is not None:
+        record["crowdIndex"] = person.crowd_index
+    return record

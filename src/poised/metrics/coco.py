@@ -46,16 +46,31 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     return values
 
 
+def category_ids(truth: dict[str, Any]) -> set[int]:
+    """The categories that are annotated; 1 where nobody is."""
+    return {a["category_id"] for a in truth["annotations"]} or {1}
+
+
 def check_results(
-    results: Sequence[dict[str, Any]], image_ids: set[int], keypoints: int, source: str
+    results: Sequence[dict[str, Any]],
+    image_ids: set[int],
+    keypoints: int,
+    source: str,
+    categories: set[int],
 ) -> None:
     """Raise ResultsError at the first record that does not fit the data set."""
     seen: dict[tuple[Any, ...], int] = {}
+    boxed = bool(results) and results[0].get("bbox") is not None
     for index, result in enumerate(results):
         where = f"{source}: record {index}"
-        if result.get("image_id") not in image_ids:
+        if not isinstance(result.get("image_id"), int) or result["image_id"] not in image_ids:
             raise ResultsError(
                 f"{where}: image_id {result.get('image_id')!r} is not in the data set"
+            )
+        category = result.get("category_id")
+        if not isinstance(category, int) or category not in categories:
+            raise ResultsError(
+                f"{where}: category_id is {category!r}, the data set has {sorted(categories)}"
             )
         numbers, score = result.get("keypoints"), result.get("score")
         if not isinstance(numbers, list) or len(numbers) != 3 * keypoints:
@@ -65,21 +80,25 @@ def check_results(
                 f"{keypoints}"
             )
         if not _finite(score):
-            raise ResultsError(f"{where}: score is {score!r}, expected a number")
+            raise ResultsError(f"{where}: score is {repr(score)[:60]}, expected a number")
         if not all(map(_finite, numbers)):
             raise ResultsError(f"{where}: keypoints has a value that is no finite number")
         box = result.get("bbox")
         if box is not None and not (
-            isinstance(box, list) and len(box) == 4 and all(map(_finite, box))
+            isinstance(box, list) and len(box) == 4 and all(map(_finite, box)) and min(box[2:]) >= 0
         ):
             raise ResultsError(f"{where}: bbox is {box!r}, expected [x, y, width, height]")
+        if boxed and box is None:  # the first one's box says where areas come from
+            raise ResultsError(f"{where}: has no bbox, though the first record has one")
         twin = seen.setdefault((result["image_id"], score, *numbers), index)
         if twin != index:
             raise ResultsError(f"{where}: the same person as record {twin}")
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 1e300
 
 
 def oks_figures(
@@ -108,6 +127,12 @@ def crowdpose_figures(
     split: where easy ends and hard begins; the official code has (0.2, 0.8), the paper's text
     (0.1, 0.8). The area of a person is 0.53 x the box, whatever is annotated.
     """
+    without = [image["file_name"] for image in truth["images"] if "crowdIndex" not in image]
+    if without:
+        raise ResultsError(
+            f"{without[0]} and {len(without) - 1} other images have no crowdIndex, which "
+            "CrowdPose's figures need; --dataset coco does without"
+        )
     people = [{**a, "area": AREA * a["bbox"][2] * a["bbox"][3]} for a in truth["annotations"]]
     evaluator = _evaluator({**truth, "annotations": people}, results, sigmas)
     _run(evaluator)
@@ -193,7 +218,7 @@ def _as_annotations(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     if not results:
         return []
-    if results[0].get("bbox"):
+    if results[0].get("bbox") is not None:
         boxes = np.array([result["bbox"] for result in results], np.float64)
     else:
         triples = np.array([r["keypoints"] for r in results], np.float64)

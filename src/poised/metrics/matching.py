@@ -65,7 +65,8 @@ def match(
 ) -> Matched:
     """COCO results to people: in each image the best score first, to the likest free person.
 
-    People to be ignored, and those without a counted keypoint, are left out.
+    People to be ignored, and those without a counted keypoint, are left out, and so is a
+    prediction that nobody got and that lies mostly within one of theirs, its box doubled each way.
     """
     everybody = _labelled(people, counted)
     kept = [i for i, person in enumerate(people) if not person.ignored and everybody[i].any()]
@@ -80,12 +81,18 @@ def match(
     there: dict[int, list[int]] = {}
     for index, person in enumerate(chosen):
         there.setdefault(person.image_id, []).append(index)
-    for image, places in there.items():
-        ordered = sorted(found.get(image, []), key=lambda result: -result["score"])
-        if not ordered:
-            continue
+    passed: dict[int, list[NDArray[np.float64]]] = {}
+    for i in set(range(len(people))) - set(kept):
+        passed.setdefault(people[i].image_id, []).append(people[i].xywh)
+    for image, predicted in found.items():
+        places = there.get(image, [])
+        ordered = sorted(predicted, key=lambda result: -result["score"])
         given = np.array([r["keypoints"] for r in ordered], np.float64)
         given = given.reshape(len(ordered), -1, 3)[..., :2]
+        excused = _within(given, passed.get(image, []))
+        if not places:
+            spare += [r["score"] for r, e in zip(ordered, excused, strict=True) if not e]
+            continue
         truth = np.stack([chosen[i].xy for i in places])
         # `oks` takes the mean of two areas: the truth's twice over and nothing is the truth's
         twice, nothing = 2 * area[places], np.zeros(len(given))
@@ -96,10 +103,19 @@ def match(
                 likeness[places[best]], xy[places[best]] = alike[row, best], given[row]
                 score[places[best]] = ordered[row]["score"]
                 alike[:, best] = -1
-            else:
+            elif not excused[row]:
                 spare.append(ordered[row]["score"])
     nobodys = np.array(spare, np.float64)
     return Matched(chosen, skeleton, xy, likeness, area, labelled, score, nobodys)
+
+
+def _within(given: Floats, boxes: Sequence[Floats]) -> NDArray[np.bool_]:
+    """(D,) most keypoints of poses (D, K, 2) lie within one of the boxes (4,), doubled each way."""
+    inside = np.zeros(len(given), np.bool_)
+    for box in boxes:
+        low, high = box[:2] - box[2:], box[:2] + 2 * box[2:]
+        inside |= ((given >= low) & (given <= high)).all(-1).mean(-1) > 0.5
+    return inside
 
 
 def _areas(people: Sequence[Person]) -> NDArray[np.float64]:

@@ -1,0 +1,203 @@
+"""Predictions and annotated people -> figures, with the protocol that a figure depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poised.datasets import DATASETS, Person
+from poised.datasets.coco import person_area
+from poised.metrics.coco import CROWDED, crowdpose_figures, evaluator_name, oks_figures
+from poised.metrics.matching import Matched, match, pair
+from poised.metrics.pck import (
+    GROUPS,
+    NOT_IN_PCKH,
+    area_under_curve,
+    distances,
+    grouped,
+    labelled_mean,
+    pck,
+    person_size,
+    torso_length,
+)
+from poised.predict import Predictor
+from poised.results import write_text
+from poised.types import Skeleton
+
+PCK_FRACTION = 0.2
+PCKH_FRACTION = 0.5
+TORSO = {"flic": ("right_shoulder", "left_hip")}  # others: left shoulder, right hip
+OTHERS_TORSO = ("left_shoulder", "right_hip")
+MATCHED = 0.5  # least OKS of a prediction that a person got
+LIMBS = {name for group, names in GROUPS.items() if group != "Head" for name in names}
+Length = Literal["torso", "person"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """figures: by name; protocol: everything that a figure depends on, by name.
+
+    samples: what `compare` draws from: of each labelled person the image, the points scored and
+    the points to be had. For PCK a point is a keypoint; for OKS it is the OKS of the prediction
+    that the person got, best score first, 0 below 0.5. matched: the same people, for a report;
+    apart: for PCK, their keypoints' distances (P, keypoints that count) in lengths; predictor:
+    whose model it was.
+    """
+
+    figures: dict[str, float]
+    protocol: dict[str, Any]
+    samples: dict[str, list[Any]]
+    matched: Matched
+    apart: NDArray[np.float64] | None = None
+    predictor: Predictor | None = None
+
+    def write(self, path: Path) -> None:
+        """As JSON, whole or not at all; a figure of a joint that nobody has is null."""
+        known = {name: None if math.isnan(v) else v for name, v in self.figures.items()}
+        values = {"figures": known, "protocol": self.protocol, "samples": self.samples}
+        write_text(path, json.dumps(values) + "\n")
+
+
+def fingerprint(people: Sequence[Person]) -> str:
+    """SHA-256 of who is annotated, where, and in which images: two data sets' differ."""
+    digest = hashlib.sha256()
+    for person in people:
+        digest.update(f"{person.image.name} {person.image_id} {person.ignored}".encode())
+        for array in (person.xywh, person.xy, person.visible):
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def score_results(
+    dataset: str,
+    skeleton: Skeleton,
+    truth: dict[str, Any],
+    people: list[Person],
+    results: Sequence[dict[str, Any]],
+    protocol: dict[str, Any],
+    counted: list[int],
+    crowd: tuple[float, float] = CROWDED,
+) -> Evaluation:
+    """OKS figures in percent, over the counted keypoints.
+
+    crowd: the crowd indices at which CrowdPose's medium and hard begin.
+    """
+    if not people:
+        raise ValueError(f"{protocol['root']}: nobody is annotated in {protocol['split']}")
+    annotations = []
+    left_out = np.ones(len(skeleton), np.bool_)
+    left_out[counted] = False
+    for annotation in truth["annotations"]:
+        triples = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)
+        triples[left_out] = 0
+        labelled = int((triples[:, 2] > 0).sum())
+        annotations.append(
+            {
+                **annotation,
+                "area": person_area(annotation),
+                "keypoints": triples.ravel().tolist(),
+                "num_keypoints": labelled,
+            }
+        )
+    scored = {**truth, "annotations": annotations}
+    protocol = protocol | {
+        "images": len(truth["images"]),
+        "people": len(annotations),
+        "predictions_counted": len(results),
+        "metric": "OKS AP" if DATASETS[dataset].metric == "oks" else "CrowdPose AP",
+        "evaluator": evaluator_name(),
+        "sigmas": skeleton.name,
+        "keypoints": [skeleton.keypoints[k] for k in counted],
+        "area": "as annotated, else 0.53 x box",
+        "results_area": "box" if results and results[0].get("bbox") else "keypoints' extent",
+        "truth_sha256": fingerprint(people),
+    }
+    if DATASETS[dataset].metric == "oks":
+        figures = oks_figures(scored, results, skeleton.sigmas)
+    else:
+        protocol |= {"area": "0.53 x box", "crowd_index": list(crowd)}
+        figures = crowdpose_figures(scored, results, skeleton.sigmas, crowd)
+    percent = {name: round(100 * v, 3) if v >= 0 else v for name, v in figures.items()}
+    matched = match(people, results, skeleton, counted)
+    got = np.where(matched.likeness >= MATCHED, matched.likeness, 0)
+    samples = {
+        "image": [person.image_id for person in matched.people],
+        "scored": got.round(4).tolist(),
+        "possible": [1.0] * len(got),
+    }
+    return Evaluation(percent, protocol, samples, matched)
+
+
+def score_people(
+    dataset: str,
+    skeleton: Skeleton,
+    people: list[Person],
+    xy: NDArray[np.float64],
+    protocol: dict[str, Any],
+    counted: list[int],
+    also_at: Sequence[float] = (),
+    length_of: Length = "torso",
+) -> Evaluation:
+    """PCK or PCKh of one prediction a person, in percent.
+
+    also_at: more limits for the mean; length_of: PCK's reference, not PCKh's.
+    """
+    if not people:
+        raise ValueError(f"{protocol['root']}: nobody is annotated in {protocol['split']}")
+    truth = np.stack([person.xy for person in people])
+    labelled = np.stack([person.visible for person in people])
+    names = [skeleton.keypoints[k] for k in counted]
+    if DATASETS[dataset].metric == "pckh":
+        missing = [str(p.image) for p in people if p.head_size is None]
+        if missing:
+            raise ValueError(
+                f"{missing[0]} and {len(missing) - 1} others have no head box, which PCKh needs: "
+                "put MPII's mpii_human_pose_v1_u12_1.mat into the data set's folder"
+            )
+        length = np.array([person.head_size for person in people], np.float64)
+        fraction, kind, left_out = PCKH_FRACTION, "PCKh", list(NOT_IN_PCKH)
+        named = "0.6 x head box diagonal"
+    else:
+        fraction, kind, left_out = PCK_FRACTION, "PCK", []
+        torso = TORSO.get(dataset, OTHERS_TORSO)
+        named = f"{' to '.join(torso)}, else 0.4 x joints' box"
+        length = torso_length(truth, labelled, *(skeleton.keypoints.index(n) for n in torso))
+        if length_of == "person":
+            length, named = person_size(truth, labelled), "longer side of the joints' box"
+    apart = distances(xy, truth, labelled, length)[:, counted]
+    each = pck(apart, fraction)
+    limbs = [value for name, value in zip(names, each, strict=True) if name in LIMBS]
+    kept = ~np.isin(names, left_out)
+    figures = grouped(each, names) | {
+        "mean": float(np.nanmean(each)),
+        "labelled mean": labelled_mean(each, apart, names, left_out),
+        "limb mean": float(np.nanmean(limbs)),
+        "AUC": float(np.nanmean(area_under_curve(apart, fraction)[kept])),
+    }
+    for limit in also_at:
+        mean = labelled_mean(pck(apart, limit), apart, names, left_out)
+        figures[f"labelled mean@{limit:g}"] = mean
+    protocol = protocol | {
+        "people": len(people),
+        "metric": f"{kind}@{fraction}, a distance equal to the limit is correct",
+        "length": named,
+        "truth_sha256": fingerprint(people),
+        "keypoints": names,
+        "left_out_of_labelled_mean": left_out,
+    }
+    possible = (~np.isnan(apart)).sum(1)
+    samples = {
+        "image": [person.image_id for person in people],
+        "scored": (apart <= fraction).sum(1).tolist(),
+        "possible": possible.tolist(),
+    }
+    rounded = {name: round(value, 3) for name, value in figures.items()}
+    return Evaluation(rounded, protocol, samples, pair(people, xy, skeleton, counted), apart)
