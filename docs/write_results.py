@@ -9,14 +9,18 @@ import json
 import sys
 from pathlib import Path
 
-from poised.evaluate import BoxesFrom, Evaluation, evaluate_model
-from poised.predict import Predictor
+from poised.evaluate import BoxesFrom, evaluate_model
+from poised.metrics.evaluation import Evaluation
+from poised.predict import Predictor, Protocol
+from poised.recipe import load_recipe
 
-LOOSE = 0.8  # padding for LSPET's boxes, which are the joints' box enlarged by half already
-RUNS: tuple[tuple[str, str, BoxesFrom, float | None], ...] = (
-    ("lspet", "test", "truth", LOOSE),
-    ("coco", "val2017", "truth", None),
-    ("coco", "val2017", "detector", None),
+LOOSE = 0.85  # padding for LSPET's boxes, which are the joints' box enlarged by half already
+PYRAMID = load_recipe("lsp14").test.scales
+RUNS: tuple[tuple[str, str, BoxesFrom, float | None, tuple[float, ...]], ...] = (
+    ("lspet", "test", "truth", LOOSE, (1.0,)),
+    ("lspet", "test", "truth", LOOSE, PYRAMID),
+    ("coco", "val2017", "truth", None, (1.0,)),
+    ("coco", "val2017", "detector", None, (1.0,)),
 )
 HEAD = """# Results
 
@@ -30,6 +34,8 @@ name count, for truth and predictions alike: no figure here can be put beside a 
 def section(done: Evaluation) -> str:
     rows = "\n".join(f"| {name} | {value:.1f} |" for name, value in done.figures.items())
     title = f"{done.protocol['dataset']} {done.protocol['split']}, boxes: {done.protocol['boxes']}"
+    if len(done.protocol["scales"]) > 1:
+        title += f", {len(done.protocol['scales'])} scales"
     protocol = json.dumps(done.protocol, indent=1)
     return f"\n## {title}\n\n| figure | |\n|---|---|\n{rows}\n\n```json\n{protocol}\n```\n"
 
@@ -37,9 +43,10 @@ def section(done: Evaluation) -> str:
 def main() -> None:
     data = Path(sys.argv[1])
     text = HEAD
-    for dataset, split, boxes, padding in RUNS:
+    for dataset, split, boxes, padding, scales in RUNS:
         detector = "person" if boxes == "detector" else None
-        predictor = Predictor.load("lsp14", detector=detector, padding=padding)
+        protocol = Protocol(scales=scales)
+        predictor = Predictor.load("lsp14", detector=detector, padding=padding, protocol=protocol)
         text += section(evaluate_model(predictor, dataset, data / dataset, split, boxes))
     (Path(__file__).parent / "results.md").write_text(text, "utf-8")
 
