@@ -79,14 +79,14 @@ def test_crowdpose_figures_are_the_official_ones(shared: Path) -> None:
     assert paper["AP_hard"] == figures["AP_hard"]
 
 
-def pycocotools_figures(truth: dict, results: list[dict]) -> list[float]:
+def pycocotools_figures(truth: dict, results: list[dict], kind: str = "keypoints") -> list[float]:
     from pycocotools.coco import COCO as Official
     from pycocotools.cocoeval import COCOeval
 
     labels = Official()
     labels.dataset = copy.deepcopy(truth)
     labels.createIndex()
-    evaluator = COCOeval(labels, labels.loadRes(copy.deepcopy(results)), "keypoints")
+    evaluator = COCOeval(labels, labels.loadRes(copy.deepcopy(results)), kind)
     evaluator.evaluate()
     evaluator.accumulate()
     evaluator.summarize()
@@ -424,22 +424,13 @@ def test_a_paper_on_detected_boxes_is_not_scored_on_annotated_ones_unasked(tmp_p
 
 def test_box_figures_are_pycocotools(shared: Path, capsys) -> None:
     pytest.importorskip("pycocotools")
-    from pycocotools.coco import COCO as Official
-    from pycocotools.cocoeval import COCOeval
-
     folder = shared / "reference"
     truth = json.loads((folder / "coco_gt.json").read_text())
     found = json.loads((folder / "coco_predictions_with_bbox.json").read_text())
     boxes = [{k: r[k] for k in ("image_id", "category_id", "bbox", "score")} for r in found]
-    labels = Official()
-    labels.dataset = copy.deepcopy(truth)
-    labels.createIndex()
-    evaluator = COCOeval(labels, labels.loadRes(copy.deepcopy(boxes)), "bbox")
-    evaluator.evaluate()
-    evaluator.accumulate()
-    evaluator.summarize()
+    stats = pycocotools_figures(truth, boxes, "bbox")
     capsys.readouterr()
-    want = [evaluator.stats[0], evaluator.stats[8]]
+    want = [stats[0], stats[8]]
     assert list(box_figures(truth, boxes).values()) == pytest.approx(want, abs=1e-9)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from poised.files import written_whole
 from poised.nets import build
 from poised.recipe import Recipe
 from poised.types import Skeleton
@@ -20,10 +20,9 @@ from poised.types import Skeleton
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
     """Write tensors and JSON-able notes as one safetensors file, in one move."""
-    partial = path.with_name(path.name + ".part")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, partial, metadata={"poised": json.dumps(notes)})
-    os.replace(partial, path)
+    with written_whole(path) as partial:
+        save_file(plain, partial, metadata={"poised": json.dumps(notes)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -90,7 +90,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise CompareError(
             f"{path}: `poised evaluate --out` did not write this: {error}"
         ) from error
-    return dict(values)
+    figures = {k: float("nan") if v is None else v for k, v in values["figures"].items()}
+    return {**values, "figures": figures}
 
 
 def _interval(

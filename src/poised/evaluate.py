@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from poised.boxes.files import BoxFileError, boxes_of, read_boxes
 from poised.boxes.nms import NmsKind, suppress
-from poised.datasets import DATASETS, Person, read_people
-from poised.datasets.coco import read_annotations
+from poised.datasets import Person, known, read_people, read_with_truth
 from poised.metrics.coco import (
     CROWDED,
     ResultsError,
@@ -65,8 +64,12 @@ def evaluate_model(
     skeleton: of the data set, where it is not its usual one; length_of: PCK's reference; crowd:
     the crowd indices at which CrowdPose's medium and hard begin.
     """
-    people, named = read_people(dataset, root, split, skeleton)
-    metric = DATASETS[dataset].metric
+    of_coco_form = known(dataset).metric in ("oks", "crowdpose")
+    if of_coco_form:
+        people, named, truth, folder = read_with_truth(dataset, root, split, skeleton)
+    else:
+        people, named = read_people(dataset, root, split, skeleton)
+    _somebody(people, root, split)
     protocol = _protocol(dataset, split, root) | {
         "boxes": boxes if isinstance(boxes, str) else boxes.name,
         "flip": predictor.flip,
@@ -92,8 +95,7 @@ def evaluate_model(
     kind, limit = predictor.pose_nms(detected=boxes in ("detector", "image"))
     protocol["pose_nms"] = "none" if kind == "none" else f"{kind}, OKS {limit}"
     places = _shared_keypoints(predictor.skeleton, named)
-    if metric in ("oks", "crowdpose"):
-        truth, folder = read_annotations(root, split)
+    if of_coco_form:
         results, used = _results(predictor, truth, people, folder, places, boxes, nms)
         counted = sorted(places)
         done = score_results(dataset, named, truth, people, results, protocol, counted, crowd)
@@ -125,21 +127,25 @@ def evaluate_results(
 
     Where every record has a `file_name`, as ours do, it says which image is meant.
     """
-    if dataset not in DATASETS:
-        raise ValueError(f"no data set named {dataset!r}; known: {', '.join(DATASETS)}")
-    if DATASETS[dataset].metric not in ("oks", "crowdpose"):
+    if known(dataset).metric not in ("oks", "crowdpose"):
         raise ValueError(f"{dataset} has no results format; coco and crowdpose have")
-    truth, _ = read_annotations(root, split)
-    people, named = read_people(dataset, root, split, skeleton)
+    people, named, truth, _ = read_with_truth(dataset, root, split, skeleton)
+    _somebody(people, root, split)
     values = read_results(results)
     if values and all("file_name" in value for value in values):
         values = _by_file_name(values, truth["images"], str(results))
-    known = {image["id"] for image in truth["images"]}
-    check_results(values, known, len(named), str(results), category_ids(truth))
+    images = {image["id"] for image in truth["images"]}
+    check_results(values, images, len(named), str(results), category_ids(truth))
     protocol = _protocol(dataset, split, root)
     protocol |= {"predictions": results.name, "predictions_sha256": sha256(results)}
     everything = list(range(len(named)))
     return score_results(dataset, named, truth, people, values, protocol, everything, crowd)
+
+
+def _somebody(people: Sequence[Person], root: Path, split: str) -> None:
+    """Raise ValueError where there is nothing to score."""
+    if not people:
+        raise ValueError(f"{root.name}: nobody is annotated in {split}")
 
 
 def _by_file_name(
@@ -202,7 +208,7 @@ def _results(
         names = {image["id"]: image["file_name"] for image in images}
         named = boxes_of(read_boxes(boxes, names, category), paths, boxes)
         given = [suppress(named[path], *nms) for path in paths]
-    keypoints = len(people[0].visible) if people else 0
+    keypoints = len(people[0].visible)
     results, used = [], []
     for image, poses in zip(images, predictor.predict(paths, given), strict=True):
         for pose, box_score in zip(poses, poses.boxes.score.tolist(), strict=True):

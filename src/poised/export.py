@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch.nn import functional
 
 from poised.checkpoint import load_network, read_tensors
 from poised.datasets.mosaics import decode_sides
+from poised.files import written_whole
 from poised.recipe import Recipe
 from poised.types import Skeleton
 
@@ -89,23 +89,22 @@ def export_onnx(weights: Path, out: Path) -> Path:
     width, height = metadata["input_wh"]
     detects = metadata["kind"] == "detector"
     outputs = ["scores", "boxes"] if detects else ["heatmaps"]
-    partial = out.with_name(out.name + ".part")
-    torch.onnx.export(
-        module,
-        (torch.zeros(2, 3, height, width),),
-        str(partial),
-        dynamo=False,
-        opset_version=OPSET,
-        input_names=["images"],
-        output_names=outputs,
-        dynamic_axes={name: {0: "N"} for name in ["images", *outputs]},
-    )
-    model = onnx.load(str(partial))
-    halve_weights(model)
-    onnx.helper.set_model_props(model, {"poised": json.dumps(metadata)})
-    onnx.checker.check_model(model)
-    onnx.save(model, str(partial))
-    os.replace(partial, out)
+    with written_whole(out) as partial:
+        torch.onnx.export(
+            module,
+            (torch.zeros(2, 3, height, width),),
+            str(partial),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=outputs,
+            dynamic_axes={name: {0: "N"} for name in ["images", *outputs]},
+        )
+        model = onnx.load(str(partial))
+        halve_weights(model)
+        onnx.helper.set_model_props(model, {"poised": json.dumps(metadata)})
+        onnx.checker.check_model(model)
+        onnx.save(model, str(partial))
     return out
 
 

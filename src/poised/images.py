@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from poised.files import written_whole
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 MAX_PIXELS = 100_000_000
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that exchange the sides
@@ -169,10 +171,8 @@ def _same(a: Path, b: Path) -> bool:
 def write_jpeg(path: Path, image: NDArray[np.uint8], quality: int = 92) -> None:
     """Write an RGB image, whole or not at all; its folder is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
     try:
-        Image.fromarray(image).save(partial, format="JPEG", quality=quality)
-        os.replace(partial, path)
+        with written_whole(path) as partial:
+            Image.fromarray(image).save(partial, format="JPEG", quality=quality)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise ImageError(f"{path}: cannot be written as JPEG: {error}") from error

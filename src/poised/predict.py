@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,9 @@ from poised.heatmaps import Decoder, decode, merge_flip, merge_scales
 from poised.images import ImageError, ImageSource
 from poised.read_ahead import read_ahead
 from poised.runtime import Engine, ModelError, Session
-from poised.scores import oks_nms, pose_scores
+from poised.scores import PoseNms, oks_nms, pose_scores
 from poised.types import Boxes, ImagePoses, Skeleton
 
-PoseNms = Literal["none", "hard", "soft"]
 ALIKE = ("input_wh", "crop", "stride", "skeleton", "mean", "std")  # of models that are averaged
 SAME_PERSON = 0.7  # OKS over which two poses of detected boxes are one person's
 Image = NDArray[np.uint8]

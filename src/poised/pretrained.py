@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from poised.checkpoint import read_tensors, save_tensors
+from poised.files import written_whole
 from poised.nets import build
 from poised.nets.efficientnet_lite import EfficientNetLite0, fold_published
 from poised.nets.inception_resnet import InceptionResNetV2
@@ -140,16 +141,14 @@ def download(url: str, folder: Path | None = None) -> Path:
     if path.is_file():
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
     running = hashlib.sha256()
-    with urllib.request.urlopen(address) as source, partial.open("wb") as target:
-        while block := source.read(CHUNK):
-            running.update(block)
-            target.write(block)
-    if running.hexdigest() != digest:
-        partial.unlink()
-        raise WeightsError(f"{address} has SHA-256 {running.hexdigest()}, expected {digest}")
-    os.replace(partial, path)
+    with written_whole(path) as partial:
+        with urllib.request.urlopen(address) as source, partial.open("wb") as target:
+            while block := source.read(CHUNK):
+                running.update(block)
+                target.write(block)
+        if running.hexdigest() != digest:
+            raise WeightsError(f"{address} has SHA-256 {running.hexdigest()}, expected {digest}")
     return path
 
 

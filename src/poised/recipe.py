@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from poised.boxes.nms import NmsKind
+from poised.scores import PoseNms
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -167,7 +168,7 @@ class Test(_Part):
     decoder: Literal["argmax", "quarter", "gaussian", "unbiased"] = "quarter"
     rescore: bool = False
     threshold: float = 0.2
-    pose_nms: Literal["none", "hard", "soft"] | None = None
+    pose_nms: PoseNms | None = None
     pose_nms_threshold: Positive = 0.9
     crowd: tuple[float, float] = (0.2, 0.8)
     ensemble: tuple[str, ...] = ()

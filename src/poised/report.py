@@ -19,13 +19,13 @@ from poised.boxes.nms import iou
 from poised.crops import crop_matrices, cut
 from poised.datasets.person import Person
 from poised.draw import draw_poses
+from poised.files import write_text
 from poised.images import ImageError, read_image
 from poised.metrics.errors import KINDS, error_kinds
 from poised.metrics.evaluation import MATCHED, Evaluation
 from poised.metrics.matching import Matched
 from poised.metrics.pck import grouped, pck
 from poised.predict import Image, Predictor
-from poised.results import write_text
 from poised.types import Boxes, ImagePoses
 
 PICTURES = 12  # of the worst, and of a random set
@@ -229,7 +229,7 @@ def _heatmaps(matched: Matched, predictor: Predictor, seed: int) -> str:
     With the attention maps of the first one.
     """
     figures = ["<h2>Heatmaps</h2><p>The largest of all joints' maps, over the network's crop.</p>"]
-    attention = ""
+    crops: list[tuple[Image, NDArray[np.float32]]] = []
     for index in np.random.default_rng(seed).permutation(len(matched.people))[:SEEN]:
         person = matched.people[index]
         try:
@@ -246,7 +246,8 @@ def _heatmaps(matched: Matched, predictor: Predictor, seed: int) -> str:
         crop = cut(image, matrix[0], predictor.size)
         name = html.escape(person.image.name)
         figures.append(_figure(_glow(crop, maps), f"heatmaps of {name}", name))
-        attention = attention or _attention(crop, predictor.crops([image], matrix), predictor)
+        crops.append((crop, predictor.crops([image], matrix)))
+    attention = _attention(*crops[0], predictor) if crops else ""
     return figures[0] + f'<div class="pictures">{"".join(figures[1:])}</div>' + attention
 
 

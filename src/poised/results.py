@@ -11,6 +11,7 @@ from typing import Any, Literal, TextIO
 
 import numpy as np
 
+from poised.files import write_text
 from poised.types import ImagePoses, Skeleton
 
 Format = Literal["coco", "jsonl", "csv"]
@@ -87,22 +88,6 @@ class ResultWriter:
                 os.replace(self.partial, self.path)
         finally:
             self.partial.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """As `write_bytes`, in UTF-8."""
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all; its folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def pose_records(poses: ImagePoses, image_id: int) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+PoseNms = Literal["none", "hard", "soft"]  # by OKS
 Floats = NDArray[np.floating[Any]]
 
 

@@ -80,7 +80,7 @@ def say(text: str, err: bool = False) -> None:
     try:
         typer.echo(text.encode("utf-8", "backslashreplace").decode(), err=err)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  until the process ends
+        setattr(sys, "stderr" if err else "stdout", open(os.devnull, "w"))  # noqa: SIM115
 
 
 def print_table(table: Any) -> None:

@@ -66,26 +66,26 @@ def convert(
     that the people are for training.
     """
     with errors(), extra("train"):
-        from poised.datasets import DATASETS, read_people, renamed
-        from poised.datasets.coco import read_annotations, to_coco
+        from poised.datasets import known, read_people, read_with_truth, renamed
+        from poised.datasets.coco import to_coco
         from poised.datasets.write import WRITERS
-        from poised.results import write_bytes, write_text
+        from poised.files import write_bytes, write_text
         from poised.types import Skeleton
 
         checked_out(out)
-        people, names = read_people(dataset, folder, split, skeleton)
-        if to != "coco":
-            if to not in WRITERS:
-                raise ValueError(f"--to is {to!r}, expected coco, {', '.join(WRITERS)}")
-            theirs = Skeleton.load(DATASETS[to].skeleton)
-            write_bytes(out, WRITERS[to](renamed(people, names, theirs, {}), "train" in split))
+        if to == "coco" and dataset in ("coco", "crowdpose"):  # of that form already: all is kept
+            people, _, values, _ = read_with_truth(dataset, folder, split, skeleton)
+            write_text(out, json.dumps(values))
             typer.echo(f"{len(people)} people -> {out}")
             return
-        if dataset in ("coco", "crowdpose"):  # of that form already: nothing of it is lost
-            values, _ = read_annotations(folder, split)
+        people, names = read_people(dataset, folder, split, skeleton)
+        if to == "coco":
+            write_text(out, json.dumps(to_coco(people, names.keypoints, folder)))
         else:
-            values = to_coco(people, names.keypoints, folder)
-        write_text(out, json.dumps(values))
+            if to not in WRITERS:
+                raise ValueError(f"--to is {to!r}, expected coco, {', '.join(WRITERS)}")
+            theirs = Skeleton.load(known(to).skeleton)
+            write_bytes(out, WRITERS[to](renamed(people, names, theirs, {}), "train" in split))
         typer.echo(f"{len(people)} people -> {out}")
 
 

@@ -180,19 +180,18 @@ def _measure(
     )
     predictor.padding *= test.enlarge
     source: Any = boxes if boxes in ("truth", "detector", "image") else Path(boxes)
-    nms = (test.nms, test.nms_threshold)
     return evaluate_model(
         predictor,
         name,
         data,
         part,
         source,
-        detector,
-        nms,
-        also_at,
-        skeleton,
-        length.value,
-        crowd or test.crowd,
+        detector=detector,
+        nms=(test.nms, test.nms_threshold),
+        also_at=also_at,
+        skeleton=skeleton,
+        length_of=length.value,
+        crowd=crowd or test.crowd,
     )
 
 
@@ -212,7 +211,7 @@ def compare(
         runs = run(files, anyway=anyway)
         table = Table("", *(row.name for row in runs))
         for figure in runs[0].figures:
-            table.add_row(figure, *(f"{_number(row.figures.get(figure)):.1f}" for row in runs))
+            table.add_row(figure, *(f"{row.figures.get(figure, float('nan')):.1f}" for row in runs))
         table.add_row("points scored, %", *(f"{row.share:.1f}" for row in runs))
         intervals = (f"{row.low:+.1f} to {row.high:+.1f}" for row in runs[1:])
         table.add_row("less the first's, 95%", "", *intervals)
@@ -220,7 +219,3 @@ def compare(
         for row in runs:
             for field, (first, here) in row.unlike.items():
                 typer.echo(f"{row.name} differs in {field}: {first} and {here}")
-
-
-def _number(figure: float | None) -> float:
-    return float("nan") if figure is None else figure

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from poised.datasets.coco import read_coco
+from poised.datasets.coco import people_of, read_annotations, read_coco
 from poised.datasets.flic import read_flic
 from poised.datasets.lsp import read_lsp
 from poised.datasets.lspet import read_lspet
@@ -48,12 +48,42 @@ def read_people(
 
     Raises ValueError for an unknown data set, and where the keypoints do not fit the skeleton.
     """
+    return _read(dataset, root, split, skeleton, known(dataset).read)
+
+
+def read_with_truth(
+    dataset: str, root: Path, split: str, skeleton: str | None = None
+) -> tuple[list[Person], Skeleton, dict[str, Any], Path]:
+    """As `read_people` of a data set in COCO form; and its annotation file, and images' folder.
+
+    The file is read once. Raises what `read_people` and `read_annotations` raise.
+    """
+    file: list[tuple[dict[str, Any], Path]] = []
+
+    def read(root: Path, split: str) -> list[Person]:
+        file.append(read_annotations(root, split))
+        return people_of(*file[0])
+
+    return (*_read(dataset, root, split, skeleton, read), *file[0])
+
+
+def known(dataset: str) -> DataSet:
+    """The data set of that name; ValueError for another."""
     if dataset not in DATASETS:
         raise ValueError(f"no data set named {dataset!r}; known: {', '.join(DATASETS)}")
-    source = DATASETS[dataset]
-    named = Skeleton.load(skeleton or source.skeleton)
+    return DATASETS[dataset]
+
+
+def _read(
+    dataset: str,
+    root: Path,
+    split: str,
+    skeleton: str | None,
+    read: Callable[[Path, str], list[Person]],
+) -> tuple[list[Person], Skeleton]:
+    named = Skeleton.load(skeleton or known(dataset).skeleton)
     try:
-        people = source.read(root, split)
+        people = read(root, split)
     except (DatasetError, FileNotFoundError):
         raise
     except Exception as error:  # a reader's own complaint about a file of another form
@@ -94,4 +124,14 @@ def renamed(
     return changed
 
 
-__all__ = ["DATASETS", "DataSet", "DatasetError", "Person", "read_lspet", "read_people", "renamed"]
+__all__ = [
+    "DATASETS",
+    "DataSet",
+    "DatasetError",
+    "Person",
+    "known",
+    "read_lspet",
+    "read_people",
+    "read_with_truth",
+    "renamed",
+]

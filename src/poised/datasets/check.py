@@ -130,12 +130,13 @@ def contact_sheet(
 
 
 def _tile(person: Person, skeleton: Skeleton) -> NDArray[np.uint8]:
+    grey = np.full((TILE, TILE, 3), 128, np.uint8)
+    if not np.isfinite(person.xywh).all():
+        return grey
     try:
         image = read_image(person.image)
     except (ImageError, OSError):
-        return np.full((TILE, TILE, 3), 128, np.uint8)
-    if not np.isfinite(person.xywh).all():
-        return np.full((TILE, TILE, 3), 128, np.uint8)
+        return grey
     x, y, width, height = person.xywh
     gain = TILE / max(width, height, 1.0)
     shift = np.array([TILE / 2, TILE / 2]) - gain * np.array([x + width / 2, y + height / 2])

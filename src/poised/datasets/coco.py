@@ -65,9 +65,9 @@ def _check(values: dict[str, Any], path: Path) -> None:
         rows = values.get(part)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise DatasetError(f"{path}: needs images and annotations, lists of objects: {part}")
-        numbers = [row.get("id") for row in rows]
-        if len(set(map(str, numbers))) < len(numbers):
-            twin = next(n for n, count in Counter(map(str, numbers)).items() if count > 1)
+        numbers = Counter(str(row.get("id")) for row in rows)
+        if len(numbers) < len(rows):
+            twin = numbers.most_common(1)[0][0]
             raise DatasetError(f"{path}: {part} has the id {twin} more than once")
     for index, image in enumerate(values["images"]):
         if not isinstance(image.get("id"), int) or not isinstance(image.get("file_name"), str):
@@ -97,7 +97,7 @@ def _check_numbers(rows: list[Any], name: str, path: Path) -> None:
         odd = np.flatnonzero(~np.isfinite(array).all(1)).tolist()
     except (TypeError, ValueError, OverflowError):
         odd = [i for i, row in enumerate(rows) if not _numbers(row)]
-    if len(odd):
+    if odd:
         others = f" (and {len(odd) - 1} other records: {odd[1:6]})"
         raise DatasetError(
             f"{path}: annotations[{odd[0]}].{name} has what is no finite number"
@@ -118,7 +118,11 @@ def read_coco(root: Path, split: str) -> list[Person]:
     split: train2017, val2017, or a JSON file's name under root. Raises what `read_annotations`
     raises.
     """
-    values, folder = read_annotations(root, split)
+    return people_of(*read_annotations(root, split))
+
+
+def people_of(values: dict[str, Any], folder: Path) -> list[Person]:
+    """The people of what `read_annotations` gave."""
     annotations = values["annotations"]
     if not annotations:
         return []
@@ -186,8 +190,9 @@ def to_coco(
 
 
 def _image_record(person: Person, root: Path | None) -> dict[str, Any]:
-    inside = root is not None and person.image.is_relative_to(root)
-    name = person.image.relative_to(root).as_posix() if inside and root else person.image.name
+    name = person.image.name
+    if root is not None and person.image.is_relative_to(root):
+        name = person.image.relative_to(root).as_posix()
     record: dict[str, Any] = {"id": person.image_id, "file_name": name}
     size = image_size(person.image)
     if not isinstance(size, str):

@@ -10,7 +10,6 @@ import io
 import json
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +78,7 @@ WRITERS: dict[str, Callable[[Sequence[Person], bool], bytes]] = {
 
 def _number(person: Person) -> int:
     """Of an image that is called as LSP's and LSPET's are, im00012.jpg: 12."""
-    found = re.fullmatch(r"im(\d+)", Path(person.image).stem)
+    found = re.fullmatch(r"im(\d+)", person.image.stem)
     if found is None or int(found[1]) == 0:
         raise DatasetError(f"{person.image}: LSP's and LSPET's images are called im00001.jpg, ...")
     return int(found[1])

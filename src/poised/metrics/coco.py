@@ -157,9 +157,7 @@ def box_figures(truth: dict[str, Any], boxes: Sequence[dict[str, Any]]) -> dict[
 
     boxes: {"image_id", "category_id": 1, "bbox": [x, y, width, height], "score"}.
     """
-    annotations = [{**a, "iscrowd": a.get("iscrowd", 0)} for a in truth["annotations"]]
-    categories = truth.get("categories") or [{"id": 1, "name": "person"}]
-    labels = COCO({**truth, "annotations": annotations, "categories": categories})
+    labels = _labels(truth)
     rows = [
         {**box, "id": n, "area": box["bbox"][2] * box["bbox"][3]} for n, box in enumerate(boxes, 1)
     ]
@@ -197,13 +195,18 @@ class _Evaluator(COCOeval_faster):  # type: ignore[misc]  # the library has no t
         return (likeness * labelled).sum(-1) / labelled.sum(-1)
 
 
+def _labels(truth: dict[str, Any]) -> Any:
+    """The library's form of the truth, of copies: it writes into them."""
+    annotations = [{**a, "iscrowd": a.get("iscrowd", 0)} for a in truth["annotations"]]
+    categories = truth.get("categories") or [{"id": 1, "name": "person"}]
+    return COCO({**truth, "annotations": annotations, "categories": categories})
+
+
 def _evaluator(
     truth: dict[str, Any], results: Sequence[dict[str, Any]], sigmas: NDArray[Any]
 ) -> Any:
-    """The library's evaluator over copies, which it writes into."""
-    annotations = [dict(a) for a in truth["annotations"]]
-    categories = truth.get("categories") or [{"id": 1, "name": "person"}]
-    labels = COCO({**truth, "annotations": annotations, "categories": categories})
+    """The library's evaluator of keypoints."""
+    labels = _labels(truth)
     found = COCO({**labels.dataset, "annotations": _as_annotations(results)})
     exact = np.round(np.asarray(sigmas, np.float64), 6).tolist()  # 0.026, not its float32
     evaluator = _Evaluator(labels, found, iouType="keypoints", kpt_oks_sigmas=exact)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from poised.datasets import DATASETS, Person
 from poised.datasets.coco import person_area
+from poised.files import write_text
 from poised.metrics.coco import CROWDED, crowdpose_figures, evaluator_name, oks_figures
 from poised.metrics.matching import Matched, match, pair
 from poised.metrics.pck import (
@@ -29,7 +30,6 @@ from poised.metrics.pck import (
     torso_length,
 )
 from poised.predict import Predictor
-from poised.results import write_text
 from poised.types import Skeleton
 
 PCK_FRACTION = 0.2
@@ -90,8 +90,6 @@ def score_results(
 
     crowd: the crowd indices at which CrowdPose's medium and hard begin.
     """
-    if not people:
-        raise ValueError(f"{protocol['root']}: nobody is annotated in {protocol['split']}")
     annotations = []
     left_out = np.ones(len(skeleton), np.bool_)
     left_out[counted] = False
@@ -150,8 +148,6 @@ def score_people(
 
     also_at: more limits for the mean; length_of: PCK's reference, not PCKh's.
     """
-    if not people:
-        raise ValueError(f"{protocol['root']}: nobody is annotated in {protocol['split']}")
     truth = np.stack([person.xy for person in people])
     labelled = np.stack([person.visible for person in people])
     names = [skeleton.keypoints[k] for k in counted]
