@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from poised import Predictor
 from poised.cli import app
-from poised.runtime import bundled_models
+from poised.images import read_image
+from poised.runtime import Session, bundled_models
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "samples"
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -50,6 +52,25 @@ def test_sure_joints_lie_in_or_near_their_boxes() -> None:
         assert inside[sure].all()
         reach = predictor.padding * size.max(-1, keepdims=True) / 2 + 1
         assert (np.abs(poses.xy - (low + size / 2)) <= reach).all()
+
+
+@needs_models
+@pytest.mark.parametrize("model", ["lsp14", "person"])
+def test_the_engines_give_the_same(model: str) -> None:
+    """On the mean within 1% of the largest value: a CPU with bf16 uses it in OpenVINO."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("torch")
+    openvino = Session(model, "openvino")
+    picture = read_image(SAMPLES / "basketball1.png")
+    width, height = openvino.metadata["input_wh"]
+    crop = (cv2.resize(picture, (width, height)).astype(np.float32) - 120) / 64
+    images = np.ascontiguousarray(crop.transpose(2, 0, 1)[None])
+    want = openvino.run(images)
+    for engine in ("onnx", "torch"):
+        for name, values in Session(model, engine).run(images).items():  # type: ignore[arg-type]
+            assert np.isfinite(values).all()
+            apart = np.abs(values - want[name]).mean()
+            assert apart <= 0.01 * np.abs(want[name]).max()
 
 
 @needs_models

@@ -10,15 +10,17 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs poised[train]")
 torch.set_num_threads(1)  # tensors this small only wait for each other's threads
 
+import onnx
+from onnx import numpy_helper
 from typer.testing import CliRunner
 
 from poised.boxes.detector import Detector
-from poised.checkpoint import load_network, read_tensors
+from poised.checkpoint import halved, load_network, read_tensors
 from poised.cli import app
 from poised.datasets.lspet import read_lspet
 from poised.datasets.mosaics import centre_targets, decode_sides, read_boxes_json
 from poised.datasets.poses import PoseCrops
-from poised.export import export_onnx, exported
+from poised.export import export_onnx, exported, halve_weights
 from poised.losses import centre_focal, generalised_iou, mean_squared, softmax_cross_entropy
 from poised.nets import build
 from poised.nets.efficientnet_lite import EfficientNetLite0, fold_published
@@ -211,6 +213,24 @@ def test_a_detector_is_exported_whole(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["scores"], scores.detach().numpy(), atol=2e-2)
     np.testing.assert_allclose(found["boxes"], boxes.detach().numpy(), atol=1)
     assert load_network(weights).training is False
+
+
+def test_what_fp16_cannot_hold_stays_fp32() -> None:
+    """A variance of 1e6 would be infinite: OpenVINO's ReLU hides it, other engines give NaN."""
+    kept = halved(
+        {"small": torch.ones(2), "large": torch.full((2,), 1e6), "count": torch.ones(1).int()}
+    )
+    assert [value.dtype for value in kept.values()] == [torch.float16, torch.float32, torch.int32]
+    assert kept["large"][0] == 1e6
+    with pytest.raises(ValueError, match="mean is not finite"):
+        halved({"mean": torch.tensor([float("nan")])})
+    nodes = [onnx.helper.make_node("Add", ["x", name], [f"y{name}"]) for name in ("a", "b")]
+    values = [
+        numpy_helper.from_array(np.full(64, v, np.float32), n) for v, n in ((1, "a"), (1e6, "b"))
+    ]
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [], [], values))
+    halve_weights(model)
+    assert {tensor.name for tensor in model.graph.initializer} == {"a.half", "b"}
 
 
 def test_the_schedule_rises_and_falls() -> None:

@@ -25,6 +25,20 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, 
         save_file(plain, partial, metadata={"poised": json.dumps(notes)})
 
 
+def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Floats as fp16 where its range holds them: half the file, and no figure of ours moves by it.
+
+    A batch norm's variance can lie beyond. Raises ValueError at what is not finite.
+    """
+    small = {}
+    for name, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{name} is not finite: the training has gone wrong")
+        fits = value.is_floating_point() and value.abs().max() <= torch.finfo(torch.float16).max
+        small[name] = value.half() if fits else value
+    return small
+
+
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and notes of a file; ValueError, naming the file, if it is not ours."""
     if not path.is_file():

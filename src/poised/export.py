@@ -109,15 +109,19 @@ def export_onnx(weights: Path, out: Path) -> Path:
 
 
 def halve_weights(model: onnx.ModelProto) -> None:
-    """Store the large float weights as fp16, each cast back to fp32 where it is used."""
+    """Store large tensors of weights as fp16, each cast back to fp32 where it is used.
+
+    Not one with a value beyond fp16's range.
+    """
     graph = model.graph
     casts = []
     for tensor in list(graph.initializer):
         if tensor.data_type != onnx.TensorProto.FLOAT or math.prod(tensor.dims) < 64:
             continue
-        half = numpy_helper.from_array(
-            numpy_helper.to_array(tensor).astype(np.float16), f"{tensor.name}.half"
-        )
+        values = numpy_helper.to_array(tensor)
+        if np.abs(values).max() > np.finfo(np.float16).max:
+            continue
+        half = numpy_helper.from_array(values.astype(np.float16), f"{tensor.name}.half")
         cast = onnx.helper.make_node("Cast", [half.name], [tensor.name], to=onnx.TensorProto.FLOAT)
         casts.append(cast)
         graph.initializer.remove(tensor)

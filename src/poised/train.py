@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from poised.checkpoint import (
     describe_network,
+    halved,
     optimiser_tensors,
     read_tensors,
     restore_optimiser,
@@ -168,7 +169,7 @@ def train(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> P
     save()
     weights = out / f"{recipe.name}.safetensors"
     save_tensors(
-        weights, _half(average), {"network": kind, "recipe": recipe.model_dump(mode="json")}
+        weights, halved(average), {"network": kind, "recipe": recipe.model_dump(mode="json")}
     )
     say(f"{step} steps, {spent + time.monotonic() - start:.0f} s -> {weights}")
     for logger in loggers:
@@ -207,11 +208,6 @@ def _move_average(average: dict[str, Tensor], now: dict[str, Tensor], decay: flo
             average[name].lerp_(value, 1 - decay)
         else:
             average[name].copy_(value)
-
-
-def _half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Floats as fp16: half the file, and no figure of ours moves by it."""
-    return {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
 
 
 def _resume(
