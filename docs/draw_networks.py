@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from poised.cost import measure_cost
 from poised.nets import build
+from poised.nets.lite_detector import CHANNELS
 from poised.recipe import load_recipe, recipe_names
 from poised.types import Skeleton
 
@@ -31,7 +32,8 @@ DRAWN: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "efafnet": ({}, ()),
     "hourglass": ({"stacks": 2}, ()),
     "hrnet": ({}, ()),
-    "lite_pyramid": ({"second_look": 4}, ()),
+    "lite_detector": ({"joints": CHANNELS}, ("pyramid",)),
+    "lite_pyramid": ({"second_look": 4}, ("pyramid",)),
     "multi_context": ({"stacks": 5}, ()),
     "plain_pyramid": ({}, ()),
     "plain_resnet": ({}, ()),
@@ -97,9 +99,8 @@ def diagram(name: str) -> str:
     options, opened = DRAWN[name]
     skeleton = Skeleton.load(SKELETON)
     with torch.device("meta"):
-        network = build(
-            name, joints=len(skeleton), groups=list(skeleton.groups.values()), **options
-        ).eval()
+        groups = list(skeleton.groups.values())
+        network = build(name, **{"joints": len(skeleton), "groups": groups, **options}).eval()
         images = torch.zeros(1, 3, *SIZE[::-1])
     flow = Flow()
     drawn = nodes(network, opened)
@@ -118,8 +119,10 @@ def diagram(name: str) -> str:
     flow.mark(images, ["images"])
     with flow, torch.no_grad():
         outputs = network(images)
-    for number, maps in enumerate(outputs):
-        target = "prediction" if number == len(outputs) - 1 else "supervised"
+    for maps in outputs:
+        last = outputs[-1]
+        level = maps.shape[1] == last.shape[1] and maps.shape != last.shape  # of a detector's
+        target = "prediction" if level or maps is last else "supervised"
         for source in sorted(flow.of(maps)):
             flow.point(source, target, shape(maps))
     used = {end for arrow in flow.arrows for end in arrow}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -15,20 +16,25 @@ from onnx import numpy_helper
 from typer.testing import CliRunner
 
 from poised.boxes.detector import Detector
+from poised.boxes.nms import nms
 from poised.checkpoint import halved, load_network, read_tensors
 from poised.cli import app
 from poised.datasets.lspet import read_lspet
-from poised.datasets.mosaics import centre_targets, decode_sides, read_boxes_json
+from poised.datasets.mosaics import Mosaics, listed_pictures
 from poised.datasets.poses import PoseCrops
-from poised.export import export_onnx, exported, halve_weights
-from poised.losses import centre_focal, generalised_iou, mean_squared, softmax_cross_entropy
+from poised.datasets.teacher import DenseTeacher
+from poised.export import DetectorModel, export_onnx, exported, halve_weights
+from poised.images import read_image
+from poised.losses import generalised_iou, mean_squared, softmax_cross_entropy, taught
 from poised.nets import build
 from poised.nets.efficientnet_lite import EfficientNetLite0, fold_published
+from poised.nets.lite_detector import cells
 from poised.recipe import Optimise, RecipeError, load_recipe
-from poised.runtime import Session
+from poised.runtime import ModelError, Session
 from poised.train import TrainingError, schedule, train
 from poised.types import Skeleton
 
+SAMPLES = Path(__file__).resolve().parents[1] / "data" / "samples"
 TINY = [
     "network={name: plain_pyramid, options: {width: 8}}",
     "backbone={weights: null}",
@@ -161,46 +167,103 @@ def test_losses_in_closed_form() -> None:
     assert softmax_cross_entropy(flat, targets, weights).item() == pytest.approx(1.0)
     assert mean_squared(flat, targets, weights).item() == pytest.approx(0.5 / 32)
     assert mean_squared(targets, targets, weights).item() == 0
-    box = torch.tensor([0.0, 0.0, 2.0, 2.0]).view(1, 4, 1, 1)
-    beside = torch.tensor([2.0, 0.0, 4.0, 2.0]).view(1, 4, 1, 1)
-    one = torch.ones(1, 1, 1)
+    box = torch.tensor([0.0, 0.0, 2.0, 2.0]).view(1, 4, 1)
+    beside = torch.tensor([2.0, 0.0, 4.0, 2.0]).view(1, 4, 1)
+    one = torch.ones(1, 1)
     assert generalised_iou(box, box, one).item() == pytest.approx(0, abs=1e-5)
     assert generalised_iou(box, beside, one).item() == pytest.approx(1, abs=1e-5)
-    centre = torch.ones(1, 1, 1)
-    focal = centre_focal(torch.zeros(1, 1, 1), centre, centre).item()
-    assert focal == pytest.approx(np.log(2) / 4)
+    assert taught(0 * one, box, one, box).item() == pytest.approx(np.log(2), abs=1e-5)
+    assert taught(0 * one, box, one, beside).item() == pytest.approx(np.log(2) + 2, abs=1e-5)
+    unlikely = 0.05 * one  # its box says nothing; the sum of scores is counted as 1 at least
+    assert taught(0 * one, box, unlikely, beside).item() == pytest.approx(np.log(2), abs=1e-5)
 
 
-def test_a_boxs_centre_target_decodes_to_the_box() -> None:
-    boxes = np.array([[10, 20, 60, 90, 0.9], [70, 10, 90, 40, 0.2]], np.float32)
-    centres, sides, _, counted = centre_targets(boxes, 128, 8)
-    row, column = np.argwhere(centres == 1)[0]
-    assert (row, column) == (6, 4)  # 55 / 8, 35 / 8
-    np.testing.assert_array_equal(sides[:, row, column], boxes[0, :4])
-    assert counted[3, 10] == 0  # the doubtful box
-    assert counted[14, 14] == 1
-    x, y = (column + 0.5) * 8, (row + 0.5) * 8
-    distances = np.log(np.array([x - 10, y - 20, 60 - x, 90 - y]) / 32)
-    maps = torch.zeros(1, 4, 16, 16)
-    maps[0, :, row, column] = torch.from_numpy(distances)
-    decoded = decode_sides(maps, 8)[0, :, row, column].numpy()
-    np.testing.assert_allclose(decoded, boxes[0, :4], rtol=1e-5)
+def test_a_cells_distances_end_at_its_boxs_sides() -> None:
+    """64 + 16 + 4 cells of a 64x64 picture; cell (row 1, column 2) of stride 16 is number 70."""
+    maps = [torch.zeros(1, 5, 64 // stride, 64 // stride) for stride in (8, 16, 32)]
+    x, y = 2.5 * 16, 1.5 * 16
+    box = np.array([10.0, 20.0, 60.0, 63.0])
+    distances = np.array([x - box[0], y - box[1], box[2] - x, box[3] - y])
+    maps[1][0, 0, 1, 2] = 3.0
+    maps[1][0, 1:, 1, 2] = torch.from_numpy(np.log(distances / (4 * 16)))
+    logits, boxes = cells(maps)
+    assert logits.shape == (1, 84)
+    assert logits[0].argmax() == 64 + 4 + 2
+    np.testing.assert_allclose(boxes[0, :, 70], box, rtol=1e-5)
 
 
 def test_held_out_pictures_are_not_trained_on(shared: Path) -> None:
-    scenes, singles = read_boxes_json(shared / "data")
-    names = {str(path) for path, _ in [*scenes, *singles]}
+    scenes, singles = listed_pictures(shared / "data")
+    names = {str(path) for path in [*scenes, *singles]}
     assert names
     assert not any("val2017" in name for name in names)
-    assert max(path.name for path, _ in singles) <= "im08487.jpg"
+    assert max(path.name for path in singles) <= "im08487.jpg"
+
+
+def test_the_teacher_says_where_people_are(shared: Path) -> None:
+    """Its dense cells after NMS are what the same file gives with its own."""
+    recipe = load_recipe("person", [f"dataset.root={shared / 'data'}"])
+    file = shared / "models" / "rtmdet_nano_person.onnx"
+    asked = recipe.target.teacher.model_copy(update={"file": file})
+    picture = np.full((256, 256, 3), 114, np.uint8)
+    photo = read_image(SAMPLES / "basketball1.png")
+    gain = 256 / max(photo.shape)
+    shown = cv2.resize(photo, None, fx=gain, fy=gain, interpolation=cv2.INTER_LINEAR)
+    picture[: shown.shape[0], : shown.shape[1]] = shown
+    scores, boxes = DenseTeacher(asked, 256)(picture)
+    assert len(scores) == 32**2 + 16**2 + 8**2
+    whole = Detector(file, threshold=0.3)
+    whole.size = (256, 256)
+    want = whole.detect([picture])[0]
+    likely = scores >= 0.3
+    kept = nms(boxes[likely], scores[likely], 0.6)
+    assert len(want) == len(kept) >= 2
+    np.testing.assert_allclose(scores[likely][kept], want.score, atol=1e-3)
+    np.testing.assert_allclose(boxes[likely][kept].clip(0, 256), want.xyxy, atol=0.1)
+    with pytest.raises(ModelError, match="has no tensor nothing"):
+        DenseTeacher(asked.model_copy(update={"boxes": "nothing"}), 256)(picture)
+    with pytest.raises(ModelError, match="each of 1344 cells"):
+        DenseTeacher(asked.model_copy(update={"boxes": asked.scores}), 256)(picture)
+
+
+def test_a_mosaics_labels_follow_its_pixels(shared: Path) -> None:
+    """The sample's own picture, shown to the teacher again, is what its labels say."""
+    teacher = f"target.teacher.file={shared / 'models' / 'rtmdet_nano_person.onnx'}"
+    recipe = load_recipe("person", [f"dataset.root={shared / 'data'}", teacher])
+    samples = Mosaics(recipe)
+    image, scores, boxes = samples[(0, 3)]
+    assert torch.equal(image, samples[(0, 3)][0])  # drawn by epoch and index alone
+    assert not torch.equal(image, samples[(1, 3)][0])
+    picture = image.numpy().transpose(1, 2, 0) * samples.std + samples.mean
+    again = samples.teacher(np.rint(picture).astype(np.uint8))
+    np.testing.assert_allclose(again[0], scores, atol=1e-4)
+    np.testing.assert_allclose(again[1].T, boxes, atol=0.05)
+    logits = torch.logit(scores[None].clamp(1e-6, 1 - 1e-6))
+    right = taught(logits, boxes[None], scores[None], boxes[None])
+    wrong = taught(logits.flip(1), boxes[None].flip(2), scores[None], boxes[None])
+    assert right < wrong
+
+
+def test_coarse_neighbours_speak_of_one_person() -> None:
+    class Two(torch.nn.Module):
+        """Scores 3 and 2 side by side on every level."""
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            maps = [torch.zeros(1, 5, 64 // stride, 64 // stride) for stride in (8, 16, 32)]
+            for level in maps:
+                level[0, 0], level[0, 0, 1, 0], level[0, 0, 1, 1] = -9.0, 3.0, 2.0
+            return tuple(maps)
+
+    scores, _ = DetectorModel(Two())(torch.zeros(1, 3, 64, 64))
+    assert [int((level > 0.5).sum()) for level in scores[0].split([64, 16, 4])] == [2, 1, 1]
 
 
 def test_a_detector_is_exported_whole(tmp_path: Path) -> None:
     from poised.checkpoint import save_tensors
 
     recipe = load_recipe("person", ["export.size=[96, 64]", "export.threshold=0"])
-    network = build("lite_pyramid", joints=5, stride=8)
-    notes = {"network": {"network": "lite_pyramid", "stride": 8, "joints": 5}}
+    network = build("lite_detector", joints=5)
+    notes = {"network": {"network": "lite_detector", "joints": 5}}
     weights = tmp_path / "person.safetensors"
     save_tensors(weights, network.state_dict(), notes | {"recipe": recipe.model_dump(mode="json")})
     detector = Detector(export_onnx(weights, tmp_path / "person.onnx"), threads=1)
@@ -209,7 +272,7 @@ def test_a_detector_is_exported_whole(tmp_path: Path) -> None:
     found = detector.session.run(images)
     module, _ = exported(weights)
     scores, boxes = module(torch.from_numpy(images))
-    assert found["boxes"].shape == (2, 96, 4)
+    assert found["boxes"].shape == (2, 96 + 24 + 6, 4)
     np.testing.assert_allclose(found["scores"], scores.detach().numpy(), atol=2e-2)
     np.testing.assert_allclose(found["boxes"], boxes.detach().numpy(), atol=1)
     assert load_network(weights).training is False

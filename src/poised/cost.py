@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from poised.checkpoint import describe_network
-from poised.datasets.mosaics import BoxMosaics
 from poised.nets import build
+from poised.nets.lite_detector import CHANNELS
 from poised.recipe import Recipe
 from poised.types import Skeleton
 
@@ -89,7 +89,7 @@ class Cost:
 
 def measure_cost(recipe: Recipe) -> Cost:
     """Build a recipe's network without memory and count."""
-    joints = BoxMosaics.channels
+    joints = CHANNELS
     if recipe.skeleton is not None:
         joints = len(Skeleton.load(recipe.skeleton))
     kind = describe_network(recipe, joints)

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from poised.checkpoint import load_network, read_tensors
-from poised.datasets.mosaics import decode_sides
 from poised.files import written_whole
+from poised.nets.lite_detector import cells
 from poised.recipe import Recipe
 from poised.types import Skeleton
 
 OPSET = 17
+NEVER = -20.0  # a logit whose score is 0 to any threshold
 
 
 class PoseModel(nn.Module):
@@ -41,18 +42,27 @@ class PoseModel(nn.Module):
 
 
 class DetectorModel(nn.Module):
-    """images -> scores (N, M), boxes (N, M, 4) x1 y1 x2 y2; only local maxima score."""
+    """images -> scores (N, M), boxes (N, M, 4) x1 y1 x2 y2, of every cell.
 
-    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
+    Of the coarser levels only local maxima score: neighbours there speak of one person. At the
+    finest level they may be two.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network, self.stride = network, recipe.input.stride
+        self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        maps = self.network(images)[-1]
-        chance = torch.sigmoid(maps[:, :1])
-        peak = (functional.max_pool2d(chance, 3, 1, 1) == chance).to(chance.dtype)
-        boxes = decode_sides(maps[:, 1:], self.stride)
-        return (chance * peak).flatten(1), boxes.flatten(2).transpose(1, 2)
+        finest, *coarser = self.network(images)
+        logits, boxes = cells([finest, *map(_peaks, coarser)])
+        return torch.sigmoid(logits), boxes.transpose(1, 2)
+
+
+def _peaks(level: Tensor) -> Tensor:
+    """A detector's level (N, C, h, w), its logits lowered but where they are local maxima."""
+    logits = level[:, :1]
+    is_peak = functional.max_pool2d(logits, 3, 1, 1) == logits
+    return torch.cat([torch.where(is_peak, logits, NEVER), level[:, 1:]], 1)
 
 
 def model_metadata(recipe: Recipe) -> dict[str, Any]:
@@ -60,7 +70,7 @@ def model_metadata(recipe: Recipe) -> dict[str, Any]:
     size = recipe.export.size or recipe.input.size
     common = {"name": recipe.name, "input_wh": list(size)}
     common |= {"mean": list(recipe.input.mean), "std": list(recipe.input.std)}
-    if recipe.target.loss == "centres":
+    if recipe.detects:
         kind = {"kind": "detector", "threshold": recipe.export.threshold, "nms": recipe.export.nms}
         return common | kind
     return common | {
@@ -78,8 +88,8 @@ def exported(weights: Path) -> tuple[nn.Module, Recipe]:
     """A trained weights file as the module that is exported, and its recipe."""
     recipe = Recipe.model_validate(read_tensors(weights)[1]["recipe"])
     network = load_network(weights)
-    whole = DetectorModel if recipe.target.loss == "centres" else PoseModel
-    return whole(network, recipe).eval(), recipe
+    whole = DetectorModel(network) if recipe.detects else PoseModel(network, recipe)
+    return whole.eval(), recipe
 
 
 def export_onnx(weights: Path, out: Path) -> Path:

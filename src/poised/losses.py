@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+LIKELY = 0.1  # a teacher's score below which its box says nothing
+
 
 def mean_squared(maps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Half the mean squared error over all pixels, unlabelled joints left out.
@@ -44,23 +46,23 @@ def softmax_cross_entropy(maps: Tensor, targets: Tensor, weights: Tensor) -> Ten
     return (entropy * weights).sum() / weights.sum().clamp(min=1) / math.log(wanted.shape[-1])
 
 
-def centre_focal(logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
-    """Penalty-reduced focal loss of a centre heatmap: eq. 1 of CenterNet, arXiv 1904.07850.
+def taught(logits: Tensor, boxes: Tensor, their_scores: Tensor, their_boxes: Tensor) -> Tensor:
+    """What a detector's cells differ by from its teacher's: cross-entropy, and twice 1 - GIoU.
 
-    logits, targets, counted: (N, h, w); a target of exactly 1 is a centre; counted is 0 where
-    nothing is known. Divided by the number of centres.
+    logits, their_scores: (N, M); boxes, their_boxes: (N, 4, M) in pixels. Each is divided by the
+    sum of the teacher's scores; boxes count by the score, and none below LIKELY.
     """
-    chance = torch.sigmoid(logits.float()).clamp(1e-5, 1 - 1e-5)
-    centre = targets == 1
-    found = -torch.log(chance) * (1 - chance) ** 2 * centre
-    false = -torch.log(1 - chance) * chance**2 * (1 - targets) ** 4 * ~centre * counted
-    return (found.sum() + false.sum()) / centre.sum().clamp(min=1)
+    entropy = functional.binary_cross_entropy_with_logits(logits, their_scores, reduction="sum")
+    weights = their_scores * (their_scores > LIKELY)
+    return entropy / their_scores.sum().clamp(min=1) + 2 * generalised_iou(
+        boxes, their_boxes, weights
+    )
 
 
 def generalised_iou(boxes: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """1 - GIoU (arXiv 1902.09630, eq. 1), a weighted mean.
 
-    boxes, targets: (N, 4, h, w) x1, y1, x2, y2 in pixels; weights: (N, h, w).
+    boxes, targets: (N, 4, M) x1, y1, x2, y2 in pixels; weights: (N, M).
     """
     boxes = boxes.float()
     inside = torch.minimum(boxes[:, 2:], targets[:, 2:]) - torch.maximum(

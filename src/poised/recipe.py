@@ -87,11 +87,26 @@ class Input(_Part):
     std: tuple[Positive, Positive, Positive] = (58.395, 57.12, 57.375)
 
 
-class Target(_Part):
-    """loss: the network's own ("paper"), each heatmap's, or a detector's; sigma: heatmap pixels."""
+class Teacher(_Part):
+    """An ONNX detector from which another learns, and its inner tensors before NMS.
 
-    loss: Literal["paper", "softmax", "squared", "centres"] = "softmax"
+    scores: the name of that of shape (N, cells, 1); boxes: of that of shape (N, cells, 4).
+    """
+
+    file: Path
+    scores: str
+    boxes: str
+
+
+class Target(_Part):
+    """loss: the network's own ("paper"), each heatmap's, or what a detector's `teacher` says.
+
+    sigma: of a heatmap's Gaussian, in its pixels.
+    """
+
+    loss: Literal["paper", "softmax", "squared", "taught"] = "softmax"
     sigma: Positive = 2.0
+    teacher: Teacher | None = None
 
 
 class Augment(_Part):
@@ -205,9 +220,17 @@ class Recipe(_Part):
     def _whole(self) -> Recipe:
         if any(side % 32 for side in self.input.size):
             raise ValueError(f"input.size {self.input.size}: both sides must be multiples of 32")
-        if self.skeleton is None and self.target.loss != "centres":
+        if self.detects:
+            if self.target.teacher is None or self.input.size[0] != self.input.size[1]:
+                raise ValueError("a detector's recipe has a target.teacher and a square input.size")
+        elif self.skeleton is None:
             raise ValueError("skeleton is missing: a pose recipe names its skeleton")
         return self
+
+    @property
+    def detects(self) -> bool:
+        """Whether it finds people, not joints."""
+        return self.target.loss == "taught"
 
 
 def recipe_files() -> dict[str, Path]:

@@ -91,14 +91,16 @@ class Detector:
         gain = min(width / image.shape[1], height / image.shape[0])
         inside = [max(1, round(side * gain)) for side in image.shape[1::-1]]
         way = cv2.INTER_AREA if gain < 1 and self.kind == "own" else cv2.INTER_LINEAR
-        canvas = np.empty((height, width, 3), np.float32)
-        canvas[:] = self.pad
-        canvas[: inside[1], : inside[0]] = cv2.resize(image, inside, interpolation=way)
-        canvas -= np.asarray(self.mean, np.float32)
-        canvas /= np.asarray(self.std, np.float32)
+        shown = cv2.resize(image, inside, interpolation=way)
+        mean, std = (np.array(v, np.float32)[:, None, None] for v in (self.mean, self.std))
+        tensor = np.empty((1, 3, height, width), np.float32)
+        tensor[0] = (np.array(self.pad, np.float32)[:, None, None] - mean) / std
+        part = tensor[0, :, : inside[1], : inside[0]]
+        np.subtract(shown.transpose(2, 0, 1), mean, out=part)
+        part /= std
         if self.kind != "own":
-            canvas = canvas[..., ::-1]  # they were trained on BGR
-        return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None]), gain
+            tensor = np.ascontiguousarray(tensor[:, ::-1])  # they were trained on BGR
+        return tensor, gain
 
 
 def decode_yolox(

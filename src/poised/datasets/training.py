@@ -1,4 +1,4 @@
-"""What the training loop draws: crops with heatmaps, or mosaics with boxes; and their losses."""
+"""What the training loop draws: crops with heatmaps, or mosaics with a teacher's labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from poised.datasets import read_people, renamed
-from poised.datasets.mosaics import BoxMosaics
+from poised.datasets.mosaics import Mosaics
 from poised.datasets.poses import PoseCrops
 from poised.recipe import Recipe
 
@@ -30,8 +30,8 @@ class Samples(Protocol):
 def open_samples(recipe: Recipe) -> Samples:
     """The training parts of a recipe's data sets."""
     torch.set_float32_matmul_precision("high")
-    if recipe.target.loss == "centres":
-        return BoxMosaics(recipe)
+    if recipe.detects:
+        return Mosaics(recipe)
     everybody, skeleton = read_people(
         recipe.dataset.name, recipe.dataset.root, recipe.dataset.train, recipe.skeleton
     )

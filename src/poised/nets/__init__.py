@@ -12,6 +12,7 @@ from poised.nets.csanet import CSANet
 from poised.nets.efafnet import EFAFNet
 from poised.nets.hourglass import StackedHourglass
 from poised.nets.hrnet import HRNet
+from poised.nets.lite_detector import LiteDetector
 from poised.nets.lite_pyramid import LitePyramid
 from poised.nets.multi_context import MultiContextAttention
 from poised.nets.plain_pyramid import PlainPyramid
@@ -25,6 +26,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "efafnet": EFAFNet,
     "hourglass": StackedHourglass,
     "hrnet": HRNet,
+    "lite_detector": LiteDetector,
     "lite_pyramid": LitePyramid,
     "multi_context": MultiContextAttention,
     "plain_pyramid": PlainPyramid,

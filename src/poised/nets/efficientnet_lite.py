@@ -47,9 +47,13 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """(N, 3, H, W) -> four maps of strides 4, 8, 16, 32 with LEVEL_CHANNELS channels."""
+    """(N, 3, H, W) -> four maps of strides 4, 8, 16, 32 with LEVEL_CHANNELS channels.
 
-    def __init__(self) -> None:
+    frozen: how many of the first stages keep their weights in training; with them, the stem. It
+            trains faster, and little data cannot spoil them.
+    """
+
+    def __init__(self, frozen: int = 0) -> None:
         super().__init__()
         self.conv_stem = nn.Conv2d(3, 32, 3, 2, 1)
         self.act = nn.ReLU6(inplace=True)
@@ -66,6 +70,9 @@ class EfficientNetLite0(nn.Module):
                 )
             self.stages.append(stage)
             channels = out
+        if frozen:
+            for module in [self.conv_stem, *self.stages[:frozen]]:
+                module.requires_grad_(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x = self.act(self.conv_stem(images))  # (N, 32, H/2, W/2)
