@@ -64,7 +64,7 @@ def images(count: int = 2) -> torch.Tensor:
 
 
 def test_every_network_is_tried_here() -> None:
-    assert set(SMALL) == set(NETWORKS)
+    assert set(SMALL) == set(POSE)
 
 
 @pytest.fixture(scope="session")
