@@ -119,8 +119,8 @@ def diagram(name: str) -> str:
     flow.mark(images, ["images"])
     with flow, torch.no_grad():
         outputs = network(images)
+    last = outputs[-1]
     for maps in outputs:
-        last = outputs[-1]
         level = maps.shape[1] == last.shape[1] and maps.shape != last.shape  # of a detector's
         target = "prediction" if level or maps is last else "supervised"
         for source in sorted(flow.of(maps)):

@@ -229,7 +229,7 @@ def _heatmaps(matched: Matched, predictor: Predictor, seed: int) -> str:
     With the attention maps of the first one.
     """
     figures = ["<h2>Heatmaps</h2><p>The largest of all joints' maps, over the network's crop.</p>"]
-    crops: list[tuple[Image, NDArray[np.float32]]] = []
+    attention = ""
     for index in np.random.default_rng(seed).permutation(len(matched.people))[:SEEN]:
         person = matched.people[index]
         try:
@@ -246,8 +246,8 @@ def _heatmaps(matched: Matched, predictor: Predictor, seed: int) -> str:
         crop = cut(image, matrix[0], predictor.size)
         name = html.escape(person.image.name)
         figures.append(_figure(_glow(crop, maps), f"heatmaps of {name}", name))
-        crops.append((crop, predictor.crops([image], matrix)))
-    attention = _attention(*crops[0], predictor) if crops else ""
+        if len(figures) == 2:
+            attention = _attention(crop, predictor.crops([image], matrix), predictor)
     return figures[0] + f'<div class="pictures">{"".join(figures[1:])}</div>' + attention
 
 

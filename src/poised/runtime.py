@@ -43,6 +43,14 @@ def find_model(name_or_path: str | Path) -> Path:
     raise ModelError(f"no model file {name_or_path}, and no bundled model of that name ({known})")
 
 
+def import_openvino() -> Any:
+    """The module, which would report its own import over the network: its reporter is kept out."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
 class Session:
     """A model file, compiled and ready: `run(images) -> {output name: array}`.
 
@@ -85,11 +93,7 @@ class Session:
         return dict(zip(self.output_shapes, self._run(images), strict=True))
 
     def _openvino(self, threads: int | None) -> Run:
-        # openvino reports its own import over the network, unless its reporter cannot be imported
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        import openvino
-
-        core = openvino.Core()
+        core = import_openvino().Core()
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads

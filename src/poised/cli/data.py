@@ -76,14 +76,13 @@ def convert(
         if to == "coco" and dataset in ("coco", "crowdpose"):  # of that form already: all is kept
             people, _, values, _ = read_with_truth(dataset, folder, split, skeleton)
             write_text(out, json.dumps(values))
-            typer.echo(f"{len(people)} people -> {out}")
-            return
-        people, names = read_people(dataset, folder, split, skeleton)
-        if to == "coco":
+        elif to == "coco":
+            people, names = read_people(dataset, folder, split, skeleton)
             write_text(out, json.dumps(to_coco(people, names.keypoints, folder)))
+        elif to not in WRITERS:
+            raise ValueError(f"--to is {to!r}, expected coco, {', '.join(WRITERS)}")
         else:
-            if to not in WRITERS:
-                raise ValueError(f"--to is {to!r}, expected coco, {', '.join(WRITERS)}")
+            people, names = read_people(dataset, folder, split, skeleton)
             theirs = Skeleton.load(known(to).skeleton)
             write_bytes(out, WRITERS[to](renamed(people, names, theirs, {}), "train" in split))
         typer.echo(f"{len(people)} people -> {out}")

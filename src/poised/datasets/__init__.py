@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -48,7 +49,10 @@ def read_people(
 
     Raises ValueError for an unknown data set, and where the keypoints do not fit the skeleton.
     """
-    return _read(dataset, root, split, skeleton, known(dataset).read)
+    named = Skeleton.load(skeleton or known(dataset).skeleton)
+    with _form_of(dataset, root, split):
+        people = known(dataset).read(root, split)
+    return _fitting(people, named, root), named
 
 
 def read_with_truth(
@@ -58,13 +62,11 @@ def read_with_truth(
 
     The file is read once. Raises what `read_people` and `read_annotations` raise.
     """
-    file: list[tuple[dict[str, Any], Path]] = []
-
-    def read(root: Path, split: str) -> list[Person]:
-        file.append(read_annotations(root, split))
-        return people_of(*file[0])
-
-    return (*_read(dataset, root, split, skeleton, read), *file[0])
+    named = Skeleton.load(skeleton or known(dataset).skeleton)
+    with _form_of(dataset, root, split):
+        values, images = read_annotations(root, split)
+        people = people_of(values, images)
+    return _fitting(people, named, root), named, values, images
 
 
 def known(dataset: str) -> DataSet:
@@ -74,28 +76,27 @@ def known(dataset: str) -> DataSet:
     return DATASETS[dataset]
 
 
-def _read(
-    dataset: str,
-    root: Path,
-    split: str,
-    skeleton: str | None,
-    read: Callable[[Path, str], list[Person]],
-) -> tuple[list[Person], Skeleton]:
-    named = Skeleton.load(skeleton or known(dataset).skeleton)
+@contextmanager
+def _form_of(dataset: str, root: Path, split: str) -> Iterator[None]:
+    """A reader's complaint about a file of another form becomes a DatasetError."""
     try:
-        people = read(root, split)
+        yield
     except (DatasetError, FileNotFoundError):
         raise
-    except Exception as error:  # a reader's own complaint about a file of another form
+    except Exception as error:
         raise DatasetError(
             f"{root}: {split} is not of {dataset}'s form: {type(error).__name__}: {error}"
         ) from error
+
+
+def _fitting(people: list[Person], named: Skeleton, root: Path) -> list[Person]:
+    """The people, whose keypoints are as many as the skeleton's; DatasetError otherwise."""
     if people and len(people[0].visible) != len(named):
         raise DatasetError(
             f"{root}: {len(people[0].visible)} keypoints a person, the skeleton {named.name} has "
             f"{len(named)}"
         )
-    return people, named
+    return people
 
 
 def renamed(

@@ -1,8 +1,8 @@
 """Training pictures of a person detector: single ones and grids of several, that a teacher labels.
 
-The pictures are those of `person_boxes.json`: {image path: [[x1, y1, x2, y2, score], ...]} beside
-the image folders. Its boxes tell which hold a person; the teacher looks at each picture as it is
-shown to the network, and every cell's score and box are learnt, not only the sure ones.
+The pictures are those that `person_boxes.json` beside the image folders names (its keys; the boxes
+are not used): the teacher looks at each as it is shown to the network, and every cell's score and
+box are learnt, not only the sure ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from poised.losses import taught
 from poised.nets.lite_detector import CHANNELS, cells
 from poised.recipe import Recipe
 
-SURE = 0.5  # the score of a box that makes a picture of LSPET one with a person
 GRIDS, GRID_SHARES = (1, 2, 3), (0.5, 0.3, 0.2)  # pictures a side of a sample
 SCENE_SHARE = 0.3  # of the pictures: there are few scenes, and they are learnt by heart otherwise
 HELD_OUT = ("val2017",)  # folders that are never trained on
@@ -36,17 +35,15 @@ def listed_pictures(root: Path) -> tuple[list[Path], list[Path]]:
     """Scenes (COCO) and single people (LSPET) of `root`/person_boxes.json, training part."""
     path = root / "person_boxes.json"
     if not path.is_file():
-        raise FileNotFoundError(f"no {path}: a JSON of image path -> boxes with scores")
+        raise FileNotFoundError(f"no {path}: a JSON whose keys are the pictures' paths")
     scenes: list[Path] = []
     singles: list[Path] = []
-    for name, boxes in json.loads(path.read_text(encoding="utf-8")).items():
+    for name in json.loads(path.read_text(encoding="utf-8")):
         if any(folder in name for folder in HELD_OUT):
             continue
         if not name.startswith("lspet/"):
             scenes.append(root / name)
-        elif int(Path(name).stem.removeprefix("im")) <= LSPET_TRAIN and any(
-            box[4] > SURE for box in boxes
-        ):
+        elif int(Path(name).stem.removeprefix("im")) <= LSPET_TRAIN:
             singles.append(root / name)
     return scenes, singles
 

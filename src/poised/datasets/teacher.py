@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from poised.boxes.detector import RTMDET_MEAN, RTMDET_STD
 from poised.nets.lite_detector import STRIDES
 from poised.recipe import Teacher
-from poised.runtime import ModelError
+from poised.runtime import ModelError, import_openvino
 
 Floats = NDArray[np.float32]
 
@@ -37,9 +37,8 @@ class DenseTeacher:
         return scores.reshape(-1), boxes
 
     def _open(self) -> Any:
-        import openvino
-
-        core, teacher = openvino.Core(), self.teacher
+        openvino, teacher = import_openvino(), self.teacher
+        core = openvino.Core()
         if not teacher.file.is_file():
             raise FileNotFoundError(f"target.teacher.file: no {teacher.file}")
         whole = core.read_model(teacher.file)

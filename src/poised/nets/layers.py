@@ -37,6 +37,12 @@ def conv_bn_relu(
     return nn.Sequential(*conv_bn(channels, out, kernel, stride, dilation), nn.ReLU(inplace=True))
 
 
+def separable(channels: int, kernel: int) -> list[nn.Module]:
+    """A depthwise convolution and its batch norm, then a 1x1 with batch norm and ReLU."""
+    depthwise = nn.Conv2d(channels, channels, kernel, 1, kernel // 2, groups=channels, bias=False)
+    return [depthwise, nn.BatchNorm2d(channels), conv_bn_relu(channels, channels, 1)]
+
+
 def resize(x: Tensor, like: Tensor) -> Tensor:
     """Bilinear, to the height and width of `like`."""
     return functional.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

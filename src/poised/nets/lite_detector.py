@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from poised.nets.efficientnet_lite import LEVEL_CHANNELS, EfficientNetLite0
 from poised.nets.feature_pyramid import FeaturePyramid
-from poised.nets.layers import conv_bn_relu, require_multiple
+from poised.nets.layers import require_multiple, separable
 
 STRIDES = (8, 16, 32)
 CHANNELS = 5  # of a cell: its score's logit, and the log distances to the box's four sides
@@ -46,10 +46,7 @@ class LiteDetector(nn.Module):
 
 
 def _head(width: int, blocks: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for _ in range(blocks):
-        depthwise = nn.Conv2d(width, width, 5, 1, 2, groups=width, bias=False)
-        layers += [depthwise, nn.BatchNorm2d(width), conv_bn_relu(width, width, 1)]
+    layers = [layer for _ in range(blocks) for layer in separable(width, 5)]
     last = nn.Conv2d(width, CHANNELS, 1)
     nn.init.normal_(last.weight, std=0.01)
     nn.init.zeros_(last.bias)  # type: ignore[arg-type]

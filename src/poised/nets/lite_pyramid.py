@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from poised.nets.efficientnet_lite import LEVEL_CHANNELS, EfficientNetLite0
 from poised.nets.feature_pyramid import FeaturePyramid
-from poised.nets.layers import conv_bn_relu, require_multiple
+from poised.nets.layers import conv_bn_relu, require_multiple, separable
 
 
 class SecondLook(nn.Module):
@@ -26,14 +26,7 @@ class SecondLook(nn.Module):
         super().__init__()
         wide = 2 * channels
         self.enter = conv_bn_relu(channels + joints, wide, 1)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(wide, wide, 7, 1, 3, groups=wide, bias=False),
-                nn.BatchNorm2d(wide),
-                conv_bn_relu(wide, wide, 1),
-            )
-            for _ in range(blocks)
-        )
+        self.blocks = nn.ModuleList(nn.Sequential(*separable(wide, 7)) for _ in range(blocks))
         self.leave = nn.Conv2d(wide, joints, 1)
         for parameter in self.leave.parameters():
             nn.init.zeros_(parameter)
