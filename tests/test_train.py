@@ -25,7 +25,13 @@ from poised.datasets.poses import PoseCrops
 from poised.datasets.teacher import DenseTeacher
 from poised.export import DetectorModel, export_onnx, exported, halve_weights
 from poised.images import read_image
-from poised.losses import generalised_iou, mean_squared, softmax_cross_entropy, taught
+from poised.losses import (
+    generalised_iou,
+    mean_squared,
+    quality_focal,
+    softmax_cross_entropy,
+    taught,
+)
 from poised.nets import build
 from poised.nets.efficientnet_lite import EfficientNetLite0, fold_published
 from poised.nets.lite_detector import cells
@@ -66,7 +72,10 @@ def test_lspet_is_split_and_boxed_as_it_says(shared: Path) -> None:
     np.testing.assert_allclose(person.xywh[:2] + person.xywh[2:] / 2, (low + high) / 2)
 
 
-def test_training_resumes_and_its_export_agrees(lspet: Path, tmp_path: Path) -> None:
+def test_training_resumes_and_its_export_agrees(
+    lspet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poised.train.LOG_EVERY", 2)
     recipe = load_recipe("lsp14", [f"dataset.root={lspet}", *TINY])
     weights = train(recipe, tmp_path / "run", say=lambda _: None)
     steps = read_tensors(tmp_path / "run" / "state.safetensors")[1]["step"]
@@ -75,7 +84,9 @@ def test_training_resumes_and_its_export_agrees(lspet: Path, tmp_path: Path) -> 
     train(longer, tmp_path / "run", say=said.append)
     assert f"step {steps}" in said[0]
     assert read_tensors(tmp_path / "run" / "state.safetensors")[1]["step"] == 2 * steps
-    assert list((tmp_path / "run").rglob("metrics.csv"))
+    rows = (tmp_path / "run" / "log" / "metrics.csv").read_text().splitlines()
+    assert rows[0] == "step,loss,lr,epoch"
+    assert [int(row.split(",")[0]) for row in rows[1:]] == list(range(1, 2 * steps + 1, 2))
     assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
     path = export_onnx(weights, tmp_path / "run" / "lsp14.onnx")
     images = np.random.default_rng(0).normal(size=(3, 3, 64, 64)).astype(np.float32)
@@ -172,10 +183,15 @@ def test_losses_in_closed_form() -> None:
     one = torch.ones(1, 1)
     assert generalised_iou(box, box, one).item() == pytest.approx(0, abs=1e-5)
     assert generalised_iou(box, beside, one).item() == pytest.approx(1, abs=1e-5)
-    assert taught(0 * one, box, one, box).item() == pytest.approx(np.log(2), abs=1e-5)
-    assert taught(0 * one, box, one, beside).item() == pytest.approx(np.log(2) + 2, abs=1e-5)
+    assert quality_focal(torch.zeros(3), torch.tensor([0.5, 1, 0])).item() == pytest.approx(
+        np.log(2) * (0 + 1 / 4 + 1 / 4)
+    )
+    assert taught(0 * one, box, one, box).item() == pytest.approx(np.log(2) / 2, abs=1e-5)
+    assert taught(0 * one, box, one, beside).item() == pytest.approx(np.log(2) / 2 + 1, abs=1e-5)
     unlikely = 0.05 * one  # its box says nothing; the sum of scores is counted as 1 at least
-    assert taught(0 * one, box, unlikely, beside).item() == pytest.approx(np.log(2), abs=1e-5)
+    assert taught(0 * one, box, unlikely, beside).item() == pytest.approx(
+        2 * 0.45**2 * np.log(2), abs=1e-5
+    )
 
 
 def test_a_cells_distances_end_at_its_boxs_sides() -> None:

@@ -4,10 +4,13 @@ out/state.safetensors  weights, their running mean, the optimiser, the place in 
 out/<name>.safetensors the running mean of the weights: the model
 out/<name>.onnx        the same, exported with what a predictor must know
 out/recipe.yaml, out/log/ (metrics.csv, TensorBoard)
+
+A resumed run goes on in metrics.csv; the steps since the saved state stand in it twice.
 """
 
 from __future__ import annotations
 
+import csv
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,8 +21,6 @@ import numpy as np
 import torch
 import yaml
 from lightning.fabric import Fabric
-from lightning.fabric.loggers.csv_logs import CSVLogger
-from lightning.fabric.loggers.logger import Logger
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
@@ -81,11 +82,8 @@ def train(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> P
     """
     plan = recipe.optimise
     out.mkdir(parents=True, exist_ok=True)
-    loggers: list[Logger] = [
-        CSVLogger(out, "log", "", flush_logs_every_n_steps=1),
-        TensorBoardLogger(out, "log", ""),
-    ]
-    fabric = Fabric(devices=1, precision=plan.precision, loggers=loggers)
+    board = TensorBoardLogger(out, "log", "")
+    fabric = Fabric(devices=1, precision=plan.precision, loggers=board)
     torch.manual_seed(plan.seed)
     samples = open_samples(recipe)
     kind = describe_network(recipe, samples.channels)
@@ -156,7 +154,9 @@ def train(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> P
                 progress.update(bar, completed=done, description=f"epoch {epoch} loss {loss:.4f}")
                 if step % LOG_EVERY == 1:
                     lr = optimiser.param_groups[-1]["lr"]
-                    fabric.log_dict({"loss": loss.item(), "lr": lr, "epoch": epoch}, step)
+                    row = {"loss": loss.item(), "lr": lr, "epoch": epoch}
+                    fabric.log_dict(row, step)
+                    _append(out / "log" / "metrics.csv", {"step": step, **row})
                 if time.monotonic() - saved > SAVE_EVERY_S:
                     save()
                     if not progress.console.is_terminal:
@@ -172,8 +172,7 @@ def train(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> P
         weights, halved(average), {"network": kind, "recipe": recipe.model_dump(mode="json")}
     )
     say(f"{step} steps, {spent + time.monotonic() - start:.0f} s -> {weights}")
-    for logger in loggers:
-        logger.finalize("success")
+    board.finalize("success")
     return weights
 
 
@@ -198,6 +197,16 @@ def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if plan.optimiser == "adam":
         return torch.optim.Adam(groups, lr=lr, weight_decay=decay, fused=True)
     return torch.optim.AdamW(groups, lr=lr, weight_decay=decay, fused=True)
+
+
+def _append(path: Path, row: dict[str, float]) -> None:
+    """A row of a CSV file, whose first one names the columns (Fabric's logger deletes the file)."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, row)
+        if file.tell() == 0:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 @torch.no_grad()
