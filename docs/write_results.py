@@ -14,9 +14,8 @@ from poised.metrics.evaluation import Evaluation
 from poised.predict import Predictor, Protocol
 from poised.recipe import load_recipe
 
-LOOSE = (
-    0.8  # padding for LSPET's boxes, which are the joints' box enlarged by half already; as trained
-)
+# padding for LSPET's boxes, as trained: they are the joints' box enlarged by half already
+LOOSE = 0.8
 PYRAMID = load_recipe("lsp14").test.scales
 RUNS: tuple[tuple[str, str, BoxesFrom, float | None, tuple[float, ...]], ...] = (
     ("lspet", "test", "truth", LOOSE, (1.0,)),

@@ -246,7 +246,7 @@ def _heatmaps(matched: Matched, predictor: Predictor, seed: int) -> str:
         crop = cut(image, matrix[0], predictor.size)
         name = html.escape(person.image.name)
         figures.append(_figure(_glow(crop, maps), f"heatmaps of {name}", name))
-        if len(figures) == 2:
+        if len(figures) == 2:  # the heading and the first one
             attention = _attention(crop, predictor.crops([image], matrix), predictor)
     return figures[0] + f'<div class="pictures">{"".join(figures[1:])}</div>' + attention
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from poised.augment import jitter_colour
+from poised.datasets import lspet
 from poised.datasets.teacher import DenseTeacher
 from poised.images import read_image
 from poised.losses import taught
@@ -27,8 +28,7 @@ from poised.recipe import Recipe
 
 GRIDS, GRID_SHARES = (1, 2, 3), (0.5, 0.3, 0.2)  # pictures a side of a sample
 SCENE_SHARE = 0.65  # of the pictures: what is detected later is scenes, however few are at hand
-HELD_OUT = ("val2017",)  # folders that are never trained on
-LSPET_TRAIN = 8487  # its later images are held out for the pose model, and here too
+HELD_OUT = ("val2017",)  # folders that are never trained on; nor are LSPET's last pictures
 
 
 def listed_pictures(root: Path) -> tuple[list[Path], list[Path]]:
@@ -41,11 +41,8 @@ def listed_pictures(root: Path) -> tuple[list[Path], list[Path]]:
     for name in json.loads(path.read_text(encoding="utf-8")):
         if any(folder in name for folder in HELD_OUT):
             continue
-        if not name.startswith("lspet/"):
-            scenes.append(root / name)
-        elif int(Path(name).stem.removeprefix("im")) <= LSPET_TRAIN:
-            singles.append(root / name)
-    return scenes, singles
+        (singles if name.startswith("lspet/") else scenes).append(root / name)
+    return scenes, sorted(singles)[: -lspet.HELD_OUT]
 
 
 class Mosaics:
