@@ -33,6 +33,7 @@ SMALL: dict[str, dict[str, object]] = {  # options that keep each paper's parts,
     "hourglass": {"stacks": 2, "width": 0.125},
     "hrnet": {"width": 0.125},
     "lite_pyramid": {"second_look": 2},
+    "movenet": {"second_look": 2, "width": 16},
     "multi_context": {"stacks": 5, "width": 0.125},  # the fifth stack attends to parts
     "plain_pyramid": {"width": 8},
     "plain_resnet": {"width": 0.125, "dilated": 1},

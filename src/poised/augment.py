@@ -84,6 +84,12 @@ def half_body_box(
     return None
 
 
+def jitter_sides(xywh: Floats, most: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A box (4,) whose every side has moved by at most `most` of its width or height."""
+    low, high = rng.uniform(-most, most, (2, 2)) * xywh[2:]
+    return np.concatenate([xywh[:2] + low, xywh[2:] + high - low])
+
+
 def jitter_colour(
     crop: NDArray[np.uint8], strength: float, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
@@ -94,3 +100,19 @@ def jitter_colour(
         crop = np.repeat(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
     table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)  # (256, 3)
     return np.asarray(cv2.LUT(np.ascontiguousarray(crop), table[None]), dtype=np.uint8)
+
+
+def hide_a_part(
+    crop: NDArray[np.uint8], other: NDArray[np.uint8], rng: np.random.Generator
+) -> None:
+    """Lay a piece of another picture (h, w, 3) over the crop (H, W, 3), in place: what occludes.
+
+    The piece has 0.15 to 0.45 of the crop's width and height, and its own place in each.
+    """
+    limits = np.minimum(crop.shape[:2], other.shape[:2])
+    size = np.minimum(rng.uniform(0.15, 0.45, 2) * crop.shape[:2], limits).astype(int)
+    to_y, to_x = rng.integers(0, np.array(crop.shape[:2]) - size + 1)
+    from_y, from_x = rng.integers(0, np.array(other.shape[:2]) - size + 1)
+    height, width = size
+    piece = other[from_y : from_y + height, from_x : from_x + width]
+    crop[to_y : to_y + height, to_x : to_x + width] = piece

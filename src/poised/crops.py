@@ -63,10 +63,30 @@ def apply(matrices: Floats, xy: Floats) -> NDArray[np.float64]:
     return moved + matrices[:, None, :, 2]
 
 
-def cut(image: NDArray[np.uint8], matrix: Floats, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Cut one crop (height, width, 3) by its matrix (2, 3): bilinear, black beyond the image."""
-    crop = cv2.warpAffine(image, np.asarray(matrix, np.float64), size, flags=cv2.INTER_LINEAR)
+def cut(
+    image: NDArray[np.uint8], matrix: Floats, size: tuple[int, int], inside: Floats | None = None
+) -> NDArray[np.uint8]:
+    """Cut one crop (height, width, 3) by its matrix (2, 3): bilinear, black beyond the image.
+
+    inside: a box (4,) x, y, width, height in the image; what lies outside of it is black, too.
+    """
+    matrix = np.array(matrix, np.float64)
+    if inside is not None:
+        limits = np.array(image.shape[1::-1])
+        low = np.rint(inside[:2]).astype(int).clip(0, limits - 1)
+        high = np.rint(inside[:2] + inside[2:]).astype(int).clip(low + 1, limits)
+        image = image[low[1] : high[1], low[0] : high[0]]
+        matrix[:, 2] += matrix[:, :2] @ low
+    crop = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR)
     return np.asarray(crop, dtype=np.uint8)
+
+
+def grown(xywh: Floats, factor: float) -> NDArray[np.float64]:
+    """Boxes (..., 4) whose sides are `factor` times as long, about the same middle."""
+    boxes = np.array(xywh, np.float64)
+    boxes[..., :2] -= boxes[..., 2:] * (factor - 1) / 2
+    boxes[..., 2:] *= factor
+    return boxes
 
 
 def heatmap_to_crop(xy: Floats, stride: float, kind: CropKind) -> NDArray[np.float64]:

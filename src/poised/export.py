@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 from poised.checkpoint import load_network, read_tensors
 from poised.files import written_whole
+from poised.losses import log_chances
 from poised.nets.lite_detector import cells
 from poised.recipe import Recipe
 from poised.types import Skeleton
@@ -31,14 +33,15 @@ class PoseModel(nn.Module):
         super().__init__()
         self.network = network
         self.softmax = recipe.target.loss == "softmax"
+        self.absent = recipe.target.absent
         self.peak = 2 * math.pi * recipe.target.sigma**2  # 1 / the height of a sure, perfect map
 
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = self.network(images)[-1]
         if not self.softmax:
             return maps
-        chance = functional.softmax(maps.flatten(2), -1) * self.peak
-        return chance.clamp(max=1.0).view_as(maps)
+        chance = log_chances(maps, self.absent)[..., : maps.shape[2] * maps.shape[3]].exp()
+        return (chance * self.peak).clamp(max=1.0).view_as(maps)
 
 
 class DetectorModel(nn.Module):
@@ -77,6 +80,7 @@ def model_metadata(recipe: Recipe) -> dict[str, Any]:
         "kind": "pose",
         "skeleton": Skeleton.load(str(recipe.skeleton)).to_dict(),
         "padding": recipe.export.padding,
+        "blacked": recipe.input.blacked,
         "crop": recipe.input.crop,
         "decoder": recipe.export.decoder,
         "sigma": recipe.target.sigma,
@@ -99,7 +103,8 @@ def export_onnx(weights: Path, out: Path) -> Path:
     width, height = metadata["input_wh"]
     detects = metadata["kind"] == "detector"
     outputs = ["scores", "boxes"] if detects else ["heatmaps"]
-    with written_whole(out) as partial:
+    with written_whole(out) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Constant folding - Only steps=1")  # of one-sided padding
         torch.onnx.export(
             module,
             (torch.zeros(2, 3, height, width),),

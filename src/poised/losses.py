@@ -34,16 +34,32 @@ def hard_keypoints(maps: Tensor, targets: Tensor, weights: Tensor, count: int) -
     return each.topk(count, dim=1).values.mean()
 
 
-def softmax_cross_entropy(maps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+def log_chances(maps: Tensor, absent: bool) -> Tensor:
+    """Logits (N, K, h, w) -> the log of each pixel's chance to hold the joint, (N, K, h w).
+
+    absent: the joint may be nowhere, a further bin of logit 0, the last: (N, K, h w + 1).
+    """
+    logits = maps.flatten(2).float()
+    if absent:
+        logits = functional.pad(logits, (0, 1))
+    return functional.log_softmax(logits, -1)
+
+
+def softmax_cross_entropy(
+    maps: Tensor, targets: Tensor, weights: Tensor, absent: bool = False
+) -> Tensor:
     """Cross-entropy of each joint's map, as a distribution over its pixels; 1 is a blind guess.
 
     maps: (N, K, h, w) logits; targets: the same shape, not negative, normalised here;
     weights: (N, K), 0 leaves a joint out. Divided by log(h w), the entropy of a flat map.
+    absent: a joint may be nowhere (`log_chances`), and an empty target says that it is.
     """
     wanted = targets.flatten(2)
     wanted = wanted / wanted.sum(-1, keepdim=True).clamp(min=1e-6)
-    entropy = -(wanted * functional.log_softmax(maps.flatten(2).float(), -1)).sum(-1)  # (N, K)
-    return (entropy * weights).sum() / weights.sum().clamp(min=1) / math.log(wanted.shape[-1])
+    if absent:
+        wanted = torch.cat([wanted, 1 - wanted.sum(-1, keepdim=True)], -1)
+    entropy = -(wanted * log_chances(maps, absent)).sum(-1)  # (N, K)
+    return (entropy * weights).sum() / weights.sum().clamp(min=1) / math.log(targets[0, 0].numel())
 
 
 def taught(logits: Tensor, boxes: Tensor, their_scores: Tensor, their_boxes: Tensor) -> Tensor:

@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from poised.boxes.detector import Detector
 from poised.boxes.files import whole_image
-from poised.crops import apply, crop_matrices, cut, heatmap_to_crop, invert
+from poised.crops import apply, crop_matrices, cut, grown, heatmap_to_crop, invert
 from poised.heatmaps import Decoder, decode, merge_flip, merge_scales
 from poised.images import ImageError, ImageSource
 from poised.read_ahead import read_ahead
@@ -245,7 +245,8 @@ class Predictor:
         notes, scales = self.session.metadata, self.protocol.scales
         matrices = np.stack([entry.matrices[person] for entry, person in people])
         images = [entry.image for entry, _ in people]
-        pyramid = [self.heatmaps(images, self._scaled(matrices, scale)) for scale in scales]
+        boxes = np.stack([entry.boxes.xywh[person] for entry, person in people])
+        pyramid = [self.heatmaps(images, self._scaled(matrices, s), boxes) for s in scales]
         maps = merge_scales(pyramid, scales, notes["crop"])
         xy, score = decode(maps, self.decoder, notes["sigma"])
         points = apply(invert(matrices), heatmap_to_crop(xy, notes["stride"], notes["crop"]))
@@ -265,16 +266,33 @@ class Predictor:
         """Kind and threshold for boxes that were found here, or given: those are all answered."""
         return self.protocol.pose_nms or ("hard" if detected else "none", SAME_PERSON)
 
-    def crops(self, images: Sequence[Image], matrices: NDArray[np.float64]) -> NDArray[np.float32]:
-        """(N, 3, H, W), normalised as the network wants it; of N images by matrices (N, 2, 3)."""
-        crops = np.stack([cut(i, m, self.size) for i, m in zip(images, matrices, strict=True)])
+    def crops(
+        self,
+        images: Sequence[Image],
+        matrices: NDArray[np.float64],
+        boxes: NDArray[np.floating[Any]],
+    ) -> NDArray[np.float32]:
+        """(N, 3, H, W), normalised as the network wants it; of N images by matrices (N, 2, 3).
+
+        boxes: (N, 4), around which the rest is black, if the model has learnt it so.
+        """
+        factor = self.session.metadata.get("blacked")
+        inside = [None] * len(boxes) if factor is None else grown(boxes, factor)
+        people = zip(images, matrices, inside, strict=True)
+        crops = np.stack([cut(image, matrix, self.size, box) for image, matrix, box in people])
         return np.ascontiguousarray(((crops - self.mean) / self.std).transpose(0, 3, 1, 2))
 
     def heatmaps(
-        self, images: Sequence[Image], matrices: NDArray[np.float64]
+        self,
+        images: Sequence[Image],
+        matrices: NDArray[np.float64],
+        boxes: NDArray[np.floating[Any]],
     ) -> NDArray[np.float32]:
-        """(N, K, h, w) of people cut out of N images by matrices (N, 2, 3), flip averaged."""
-        tensor = self.crops(images, matrices)
+        """(N, K, h, w) of people in `boxes` (N, 4), cut out of N images by matrices (N, 2, 3).
+
+        Averaged with those of the mirrored crops, if `flip`.
+        """
+        tensor = self.crops(images, matrices, boxes)
         maps = self._maps(tensor)
         if not self.flip:
             return maps

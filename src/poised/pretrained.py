@@ -23,6 +23,7 @@ from poised.files import written_whole
 from poised.nets import build
 from poised.nets.efficientnet_lite import EfficientNetLite0, fold_published
 from poised.nets.inception_resnet import InceptionResNetV2
+from poised.nets.movenet import read_published
 from poised.nets.resnet import BLOCKS, ResNet
 
 CHUNK = 1 << 20  # bytes read at a time
@@ -57,8 +58,14 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def start_network(network: nn.Module, weights: str) -> None:
-    """Put a recipe's `network.weights` into the whole network."""
-    fill(network, read_tensors(Path(weights))[0], weights)
+    """Put a recipe's `network.weights` into the network; parts that the file lacks start anew.
+
+    A part is one of the network's own modules, of which the file has every tensor or none.
+    """
+    tensors = read_tensors(Path(weights))[0]
+    known = {name.split(".")[0] for name in tensors}
+    kept = {k: v for k, v in network.state_dict().items() if k.split(".")[0] not in known}
+    fill(network, {**kept, **tensors}, weights)
 
 
 def start_backbone(network: nn.Module, weights: str | None) -> None:
@@ -288,8 +295,12 @@ def import_weights(path: Path, kind: str, out: Path) -> dict[str, object]:
     Returns the arguments of `nets.build`, which also stand in the file. WeightsError lists the
     keys that have no place, or are missing, or have another shape.
     """
+    if kind == "movenet":
+        described = {"network": "movenet", "joints": 17}
+        save_tensors(out, read_published(path), {"network": described})
+        return described
     if kind not in KEY_TABLES:
-        raise WeightsError(f"no format {kind!r}; known: {', '.join(KEY_TABLES)}")
+        raise WeightsError(f"no format {kind!r}; known: movenet, {', '.join(KEY_TABLES)}")
     tensors = read_checkpoint(path)
     described = network_kind(kind, tensors)
     with torch.device("meta"):

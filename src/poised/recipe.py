@@ -56,32 +56,39 @@ class Also(_Part):
     """A further data set to train on; rename: its keypoints' names -> the recipe's skeleton's.
 
     Keypoints that the recipe's skeleton does not name are left out, its others are unlabelled.
+    times: how often each of its people is seen an epoch.
     """
 
     name: str
     root: Path
     train: str = "train"
+    times: Annotated[int, Field(gt=0)] = 1
     rename: dict[str, str] = {}
 
 
 class Dataset(_Part):
     """name: a key of poised.datasets.DATASETS; root: its folder; train: the part trained on.
 
-    also: what is trained on beside it.
+    times: how often each of its people is seen an epoch; also: what is trained on beside it.
     """
 
     name: str
     root: Path
     train: str = "train"
+    times: Annotated[int, Field(gt=0)] = 1
     also: tuple[Also, ...] = ()
 
 
 class Input(_Part):
-    """size: width, height of the crop in pixels; stride: crop pixels a heatmap pixel."""
+    """size: width, height of the crop in pixels; stride: crop pixels a heatmap pixel.
+
+    blacked: what lies outside the box, grown by this factor, is black; null: nothing is.
+    """
 
     size: tuple[int, int]
     stride: int = 4
     padding: Positive = 1.25
+    blacked: Positive | None = None
     crop: Literal["classic", "unbiased"] = "unbiased"
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[Positive, Positive, Positive] = (58.395, 57.12, 57.375)
@@ -101,22 +108,30 @@ class Teacher(_Part):
 class Target(_Part):
     """loss: the network's own ("paper"), each heatmap's, or what a detector's `teacher` says.
 
-    sigma: of a heatmap's Gaussian, in its pixels.
+    sigma: of a heatmap's Gaussian, in its pixels. absent: a joint outside the crop is learnt to be
+    nowhere, not left out; its score is its chance to be where it is said to be.
     """
 
     loss: Literal["paper", "softmax", "squared", "taught"] = "softmax"
     sigma: Positive = 2.0
+    absent: bool = False
     teacher: Teacher | None = None
 
 
 class Augment(_Part):
-    """Chances and ranges; rotate in degrees either way, shift a fraction of the box either way."""
+    """Chances and ranges; rotate in degrees either way, shift a fraction of the box either way.
+
+    sides: each side of the box moves by at most this fraction of its length, as a detector's do.
+    patch: the chance that a part of another picture hides a part of this one.
+    """
 
     flip: float = 0.5
     rotate: float = 40.0
     scale: tuple[Positive, Positive] = (0.7, 1.3)
     shift: float = 0.0
     half_body: float = 0.0
+    sides: float = 0.0
+    patch: float = 0.0
     colour: float = 0.2
 
 

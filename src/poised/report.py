@@ -242,12 +242,13 @@ def _heatmaps(matched: Matched, predictor: Predictor, seed: int) -> str:
             padding=predictor.padding,
             kind=predictor.session.metadata["crop"],
         )
-        maps = predictor.heatmaps([image], matrix)[0].max(0).clip(0, 1)
+        maps = predictor.heatmaps([image], matrix, person.xywh[None])[0].max(0).clip(0, 1)
         crop = cut(image, matrix[0], predictor.size)
         name = html.escape(person.image.name)
         figures.append(_figure(_glow(crop, maps), f"heatmaps of {name}", name))
         if len(figures) == 2:  # the heading and the first one
-            attention = _attention(crop, predictor.crops([image], matrix), predictor)
+            tensor = predictor.crops([image], matrix, person.xywh[None])
+            attention = _attention(crop, tensor, predictor)
     return figures[0] + f'<div class="pictures">{"".join(figures[1:])}</div>' + attention
 
 

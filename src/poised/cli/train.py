@@ -132,7 +132,9 @@ def import_backbone(
 @app.command("import-weights")
 def import_weights(
     file: Annotated[Path, typer.Argument(help="A trained checkpoint of another project.")],
-    kind: Annotated[str, typer.Option("--as", help="sbn-hrnet, hrnet, hourglass or cpn-pytorch.")],
+    kind: Annotated[
+        str, typer.Option("--as", help="movenet, sbn-hrnet, hrnet, hourglass or cpn-pytorch.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Default: beside it, .safetensors.")] = None,
 ) -> None:
     """Turn a public checkpoint into ours, for `network.weights` of a recipe."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from poised.augment import augmented_matrix, half_body_box, jitter_colour
-from poised.crops import apply, crop_to_heatmap, cut
+from poised.augment import augmented_matrix, half_body_box, hide_a_part, jitter_colour, jitter_sides
+from poised.crops import apply, crop_to_heatmap, cut, grown
 from poised.datasets.person import Person
 from poised.heatmaps import encode_gaussian
 from poised.images import read_image
@@ -17,7 +20,10 @@ from poised.types import Skeleton
 
 
 class PoseCrops:
-    """images (3, H, W), targets (K, h, w), weights (K,): 0 where invisible or outside the crop."""
+    """images (3, H, W), targets (K, h, w), weights (K,): 0 where invisible or outside the crop.
+
+    With `target.absent` a joint outside the crop has weight 1 and an empty target.
+    """
 
     def __init__(self, people: list[Person], skeleton: Skeleton, recipe: Recipe) -> None:
         self.people, self.skeleton, self.recipe = people, skeleton, recipe
@@ -37,8 +43,11 @@ class PoseCrops:
         xywh = None
         if rng.random() < chance.half_body:
             xywh = half_body_box(person.xy, person.visible, self.skeleton, rng)
+        box = person.xywh if xywh is None else xywh
+        if chance.sides:
+            box = jitter_sides(box, chance.sides, rng)
         matrix, mirrored = augmented_matrix(
-            person.xywh if xywh is None else xywh,
+            box,
             geometry.size,
             rng,
             flip=chance.flip,
@@ -48,19 +57,22 @@ class PoseCrops:
             padding=geometry.padding,
             kind=geometry.crop,
         )
-        crop = jitter_colour(
-            cut(read_image(person.image), matrix, geometry.size), chance.colour, rng
-        )
+        inside = None if geometry.blacked is None else grown(box, geometry.blacked)
+        crop = cut(read_image(person.image), matrix, geometry.size, inside)
+        crop = jitter_colour(crop, chance.colour, rng)
+        if rng.random() < chance.patch:
+            other = self.people[rng.integers(len(self.people))]
+            hide_a_part(crop, read_image(other.image), rng)
         xy = crop_to_heatmap(
             apply(matrix[None], person.xy[None])[0], geometry.stride, geometry.crop
         )
         visible = person.visible
         if mirrored:  # the matrix has moved the points; their names follow
             xy, visible = xy[self.skeleton.flip_order], visible[self.skeleton.flip_order]
-        inside = ((xy >= -0.5) & (xy <= np.array(self.heatmap_size) - 0.5)).all(1)
-        weights = visible & inside
+        within = ((xy >= -0.5) & (xy <= np.array(self.heatmap_size) - 0.5)).all(1)
+        weights = visible if self.recipe.target.absent else visible & within
         targets = encode_gaussian(
-            xy[None], weights[None], self.heatmap_size, self.recipe.target.sigma
+            xy[None], (visible & within)[None], self.heatmap_size, self.recipe.target.sigma
         )[0]
         image = ((crop.astype(np.float32) - self.mean) / self.std).transpose(2, 0, 1)
         return (
@@ -75,5 +87,7 @@ class PoseCrops:
         if self.recipe.target.loss == "paper":
             own: Tensor = network.loss(outputs, targets, weights)  # type: ignore[operator]
             return own
-        loss = softmax_cross_entropy if self.recipe.target.loss == "softmax" else mean_squared
+        loss: Callable[[Tensor, Tensor, Tensor], Tensor] = mean_squared
+        if self.recipe.target.loss == "softmax":
+            loss = partial(softmax_cross_entropy, absent=self.recipe.target.absent)
         return torch.stack([loss(maps, targets, weights) for maps in outputs]).sum()

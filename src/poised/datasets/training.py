@@ -35,9 +35,10 @@ def open_samples(recipe: Recipe) -> Samples:
     everybody, skeleton = read_people(
         recipe.dataset.name, recipe.dataset.root, recipe.dataset.train, recipe.skeleton
     )
+    everybody = everybody * recipe.dataset.times
     for also in recipe.dataset.also:
         more, theirs = read_people(also.name, also.root, also.train)
-        everybody += renamed(more, theirs, skeleton, also.rename)
+        everybody += renamed(more, theirs, skeleton, also.rename) * also.times
     people = [person for person in everybody if not person.ignored]
     if not people:
         raise ValueError(f"{recipe.dataset.root}: nobody to train on in {recipe.dataset.train}")

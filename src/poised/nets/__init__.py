@@ -14,6 +14,7 @@ from poised.nets.hourglass import StackedHourglass
 from poised.nets.hrnet import HRNet
 from poised.nets.lite_detector import LiteDetector
 from poised.nets.lite_pyramid import LitePyramid
+from poised.nets.movenet import MoveNet
 from poised.nets.multi_context import MultiContextAttention
 from poised.nets.plain_pyramid import PlainPyramid
 from poised.nets.plain_resnet import PlainResNet
@@ -28,6 +29,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "hrnet": HRNet,
     "lite_detector": LiteDetector,
     "lite_pyramid": LitePyramid,
+    "movenet": MoveNet,
     "multi_context": MultiContextAttention,
     "plain_pyramid": PlainPyramid,
     "plain_resnet": PlainResNet,
