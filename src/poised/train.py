@@ -20,8 +20,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 import yaml
-from lightning.fabric import Fabric
-from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from lightning_fabric import Fabric
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
