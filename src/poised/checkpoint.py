@@ -1,4 +1,4 @@
-"""Weights and training states on disk: safetensors only, written whole or not at all."""
+"""Weights on disk: safetensors only, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -70,22 +70,3 @@ def load_network(path: Path) -> nn.Module:
         {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
     )
     return network.eval()
-
-
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimiser's state, flat: `optimiser.<parameter>.<name>`."""
-    return {
-        f"optimiser.{parameter}.{name}": value
-        for parameter, values in optimiser.state_dict()["state"].items()
-        for name, value in values.items()
-    }
-
-
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put `optimiser_tensors` back."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimiser."):
-            _, parameter, name = key.split(".")
-            state.setdefault(int(parameter), {})[name] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})

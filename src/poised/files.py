@@ -1,11 +1,19 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and one that a process holds."""
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 
 @contextmanager
@@ -29,3 +37,33 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """As `write_bytes`, in UTF-8."""
     write_bytes(path, text.encode("utf-8"))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file against other processes; it names its holder, and stays when it is let go.
+
+    The lock is the system's: it ends with the process, however that ends, and its children (which
+    may outlive it by seconds) do not inherit it. Raises BlockingIOError that names the holder.
+    """
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            _lock(file.fileno())
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            file.seek(0)
+            raise BlockingIOError(f"{path.parent} is in use: {file.read()} holds {path}") from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def _lock(file: int) -> None:
+    """Lock a byte far behind the text: on Windows nobody else may read a locked one."""
+    os.lseek(file, 1 << 30, os.SEEK_SET)
+    if sys.platform == "win32":
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0, os.SEEK_CUR)

@@ -4,14 +4,17 @@ out/state.safetensors  weights, their running mean, the optimiser, the place in 
 out/<name>.safetensors the running mean of the weights: the model
 out/<name>.onnx        the same, exported with what a predictor must know
 out/recipe.yaml, out/log/ (metrics.csv, TensorBoard)
+out/lock               held by the process that trains
 
-A resumed run goes on in metrics.csv; the steps since the saved state stand in it twice.
+A run that was stopped ends with the weights of one that was not, bit for bit on one machine, if
+the steps and not the clock end it. metrics.csv has each row once; TensorBoard may repeat some.
 """
 
 from __future__ import annotations
 
 import csv
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -26,18 +29,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from poised.checkpoint import (
-    describe_network,
-    halved,
-    optimiser_tensors,
-    read_tensors,
-    restore_optimiser,
-    save_tensors,
-)
+from poised.checkpoint import describe_network, halved, save_tensors
 from poised.datasets.training import Samples, open_samples
+from poised.files import locked, write_text
 from poised.nets import build
 from poised.pretrained import start_backbone, start_network
 from poised.recipe import Optimise, Recipe
+from poised.resume import Saved, TrainingState, cut_log, find_state, put_away
 
 SAVE_EVERY_S = 120.0
 LOG_EVERY = 20  # steps
@@ -74,106 +72,170 @@ def schedule(done: float, plan: Optimise) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - plan.warm_up) / (1 - plan.warm_up))))
 
 
-def train(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> Path:
+def train(
+    recipe: Recipe, out: Path, *, restart: bool = False, say: Callable[[str], None] = print
+) -> Path:
     """Train to the end, or go on from out/state.safetensors; returns the weights' file.
 
-    Raises TrainingError at a loss that is not finite, and ValueError where `out` holds the
-    state of another recipe.
+    A state is gone on with where the recipe is the one that it was begun with, but for the run's
+    length (optimise.epochs, optimise.minutes) and what does not touch the training: `test`,
+    `export`, `optimise.workers`, and where recipe and figures come from (resume.FREE).
+    restart: put the run in `out` away into out/earlier-N and begin anew.
+
+    Raises TrainingError at a loss that is not finite; ValueError where `out` holds another
+    training (each field is named), where there are too few samples, and in one of several
+    processes (torchrun); BlockingIOError where another process trains in `out`.
     """
-    plan = recipe.optimise
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ValueError(
+            f"this is one of {os.environ['WORLD_SIZE']} processes (WORLD_SIZE), and each would "
+            "train all of it: training knows one device only as yet; start it without torchrun"
+        )
     out.mkdir(parents=True, exist_ok=True)
+    with locked(out / "lock"):
+        return _train(recipe, out, restart, say)
+
+
+def _train(recipe: Recipe, out: Path, restart: bool, say: Callable[[str], None]) -> Path:
+    plan = recipe.optimise
     board = TensorBoardLogger(out, "log", "")
     fabric = Fabric(devices=1, precision=plan.precision, loggers=board)
     torch.manual_seed(plan.seed)
     samples = open_samples(recipe)
+    about = {"recipe": recipe.model_dump(mode="json"), "samples": len(samples)}
+    found = None if restart else find_state(out, about)
     kind = describe_network(recipe, samples.channels)
     network = build(**kind)
-    if recipe.network.weights is None:
-        start_backbone(network, recipe.backbone.weights)
-    else:
+    batch = _batch_size(len(samples), plan, network, say)
+    model, state = _begin(fabric, recipe, network, about, found)
+    if found is not None:
+        say(f"resumed at epoch {state.epoch}, step {state.step}, after {state.seconds:.0f} s")
+    elif restart and (earlier := put_away(out, recipe.name)):
+        say(f"the run that was here -> {earlier}")
+    table = out / "log" / "metrics.csv"
+    cut_log(table, state.step)
+    write_text(out / "recipe.yaml", yaml.safe_dump(about["recipe"], sort_keys=False))
+    steps = plan.epochs * (len(samples) // batch)
+    saved = time.monotonic()
+    begun = saved - state.seconds
+
+    def fraction() -> float:
+        by_steps = state.step / steps
+        clock = time.monotonic() - begun
+        return by_steps if plan.minutes is None else max(by_steps, clock / (60 * plan.minutes))
+
+    def save() -> None:
+        state.seconds = time.monotonic() - begun
+        state.save(out)
+
+    model.train()
+    batches = _batches(fabric, samples, batch, plan, state)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        bar = progress.add_task(recipe.name, total=1.0)
+        while (done := fraction()) < 1:
+            for group in state.optimiser.param_groups:
+                group["lr"] = plan.lr * group["factor"] * schedule(done, plan)
+            loss = _step(fabric, model, state, samples, next(batches), plan)
+            progress.update(bar, completed=done, description=f"epoch {state.epoch} loss {loss:.4f}")
+            if state.step % LOG_EVERY == 1:
+                lr = state.optimiser.param_groups[-1]["lr"]
+                row = {"loss": loss, "lr": lr, "epoch": state.epoch}
+                fabric.log_dict(row, state.step)
+                _append(table, {"step": state.step, **row})
+            if time.monotonic() - saved > SAVE_EVERY_S:
+                save()
+                if not progress.console.is_terminal:
+                    say(f"{done:.1%} epoch {state.epoch} step {state.step} loss {loss:.4f}")
+                saved = time.monotonic()
+    save()
+    weights = out / f"{recipe.name}.safetensors"
+    save_tensors(weights, halved(state.average), {"network": kind, "recipe": about["recipe"]})
+    say(f"{state.step} steps, {state.seconds:.0f} s -> {weights}")
+    board.finalize("success")
+    return weights
+
+
+def _begin(
+    fabric: Fabric,
+    recipe: Recipe,
+    network: nn.Module,
+    about: dict[str, Any],
+    found: Saved | None,
+) -> tuple[nn.Module, TrainingState]:
+    """The network on its device and all that its training needs, as found or from the start."""
+    if found is None and recipe.network.weights is not None:
         start_network(network, recipe.network.weights)
+    elif found is None:
+        start_backbone(network, recipe.backbone.weights)
     model, optimiser = fabric.setup(
         network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         _optimiser(network, recipe),
     )
     average = {name: value.clone() for name, value in network.state_dict().items()}
-    epoch, place, step, spent = _resume(out, recipe, network, optimiser, average)
-    if step:
-        say(f"resumed at epoch {epoch}, step {step}, after {spent:.0f} s")
-    else:
-        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-        (out / "recipe.yaml").write_text(text, encoding="utf-8")
-    steps_an_epoch = max(1, len(samples) // plan.batch)
-    start = saved = time.monotonic()
+    state = TrainingState(about, network, optimiser, average)
+    if found is not None:
+        state.restore(found)
+    return model, state
 
-    def fraction() -> float:
-        by_steps = step / (plan.epochs * steps_an_epoch)
-        clock = spent + time.monotonic() - start
-        return by_steps if plan.minutes is None else max(by_steps, clock / (60 * plan.minutes))
 
-    def save() -> None:
-        tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in average.items()}
-        notes = {"recipe": recipe.model_dump(mode="json"), "epoch": epoch, "place": place}
-        notes |= {"step": step, "seconds": spent + time.monotonic() - start}
-        save_tensors(out / "state.safetensors", tensors | optimiser_tensors(optimiser), notes)
+def _batch_size(count: int, plan: Optimise, network: nn.Module, say: Callable[[str], None]) -> int:
+    """The recipe's, or all samples where they are fewer; ValueError where nothing can be learnt."""
+    batch = min(plan.batch, count)
+    norms = any(isinstance(part, nn.BatchNorm2d) for part in network.modules())
+    if batch == 0 or (batch == 1 < plan.batch and norms):
+        raise ValueError(
+            f"{count} to train on, where optimise.batch is {plan.batch}: too few, "
+            "a network with batch norms needs two at least and any other one"
+        )
+    if batch < plan.batch:
+        say(f"{count} to train on, fewer than optimise.batch {plan.batch}: each step takes all")
+    return batch
 
-    model.train()
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        bar = progress.add_task(recipe.name, total=1.0)
-        while fraction() < 1:
-            order = _Order(len(samples), plan.seed, epoch, place)
-            loader: DataLoader[Any] = DataLoader(
-                cast("Dataset[Any]", samples),
-                plan.batch,
-                sampler=order,
-                num_workers=plan.workers,
-                drop_last=True,
-            )
-            for batch in cast("Iterable[list[Tensor]]", fabric.setup_dataloaders(loader)):
-                done = fraction()
-                if done >= 1:
-                    break
-                for group in optimiser.param_groups:
-                    group["lr"] = plan.lr * group["factor"] * schedule(done, plan)
-                images = batch[0].contiguous(memory_format=torch.channels_last)
-                loss = samples.loss(model(images), batch, network)
-                if not torch.isfinite(loss):
-                    raise TrainingError(
-                        f"the loss is {loss.item()} at epoch {epoch}, step {step}; the last state "
-                        f"is in {out}. Try a smaller optimise.lr, or precision 32-true."
-                    )
-                optimiser.zero_grad(set_to_none=True)
-                fabric.backward(loss)
-                if plan.clip is not None:
-                    fabric.clip_gradients(model, optimiser, max_norm=plan.clip)
-                optimiser.step()
-                step, place = step + 1, place + plan.batch
-                _move_average(average, network.state_dict(), min(plan.average, step / (step + 20)))
-                progress.update(bar, completed=done, description=f"epoch {epoch} loss {loss:.4f}")
-                if step % LOG_EVERY == 1:
-                    lr = optimiser.param_groups[-1]["lr"]
-                    row = {"loss": loss.item(), "lr": lr, "epoch": epoch}
-                    fabric.log_dict(row, step)
-                    _append(out / "log" / "metrics.csv", {"step": step, **row})
-                if time.monotonic() - saved > SAVE_EVERY_S:
-                    save()
-                    if not progress.console.is_terminal:
-                        say(f"{done:.1%} epoch {epoch} step {step} loss {loss:.4f}")
-                    saved = time.monotonic()
-            else:
-                epoch, place = epoch + 1, 0
-                continue
-            break
-    save()
-    weights = out / f"{recipe.name}.safetensors"
-    save_tensors(
-        weights, halved(average), {"network": kind, "recipe": recipe.model_dump(mode="json")}
-    )
-    say(f"{step} steps, {spent + time.monotonic() - start:.0f} s -> {weights}")
-    board.finalize("success")
-    return weights
+
+def _batches(
+    fabric: Fabric, samples: Samples, batch: int, plan: Optimise, state: TrainingState
+) -> Iterator[list[Tensor]]:
+    """Batches from the state's place on, epoch after epoch without end; a rest is dropped."""
+    while True:
+        loader: DataLoader[Any] = DataLoader(
+            cast("Dataset[Any]", samples),
+            batch,
+            sampler=_Order(len(samples), plan.seed, state.epoch, state.place),
+            num_workers=plan.workers,
+            drop_last=True,
+            generator=torch.Generator(),  # its own: torch's is left to the network, see resume
+        )
+        yield from cast("Iterable[list[Tensor]]", fabric.setup_dataloaders(loader))
+        state.epoch, state.place = state.epoch + 1, 0
+
+
+def _step(
+    fabric: Fabric,
+    model: nn.Module,
+    state: TrainingState,
+    samples: Samples,
+    batch: list[Tensor],
+    plan: Optimise,
+) -> float:
+    """One step of the optimiser and of the running mean: the loss before it."""
+    images = batch[0].contiguous(memory_format=torch.channels_last)
+    loss = samples.loss(model(images), batch, state.network)
+    value = loss.item()
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"the loss is {value} at epoch {state.epoch}, step {state.step}; what was saved before "
+            "is kept. Begin anew (--restart) with a smaller optimise.lr, or precision 32-true."
+        )
+    state.optimiser.zero_grad(set_to_none=True)
+    fabric.backward(loss)
+    if plan.clip is not None:
+        fabric.clip_gradients(model, state.optimiser, max_norm=plan.clip)
+    state.optimiser.step()
+    state.step, state.place = state.step + 1, state.place + len(images)
+    decay = min(plan.average, state.step / (state.step + 20))
+    _move_average(state.average, state.network.state_dict(), decay)
+    return value
 
 
 def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -217,30 +279,6 @@ def _move_average(average: dict[str, Tensor], now: dict[str, Tensor], decay: flo
             average[name].lerp_(value, 1 - decay)
         else:
             average[name].copy_(value)
-
-
-def _resume(
-    out: Path,
-    recipe: Recipe,
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    average: dict[str, Tensor],
-) -> tuple[int, int, int, float]:
-    """Put out/state.safetensors back where there is one: epoch, place in it, step, seconds."""
-    path = out / "state.safetensors"
-    if not path.is_file():
-        return 0, 0, 0, 0.0
-    tensors, notes = read_tensors(path)
-    if notes["recipe"]["network"] != recipe.model_dump(mode="json")["network"]:
-        raise ValueError(f"{path} is the state of another network; choose another --out")
-    network.load_state_dict(_under("network.", tensors))
-    average.update(_under("average.", tensors))
-    restore_optimiser(optimiser, tensors)
-    return notes["epoch"], notes["place"], notes["step"], notes["seconds"]
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 __all__ = ["Samples", "TrainingError", "schedule", "train"]

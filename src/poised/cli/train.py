@@ -17,6 +17,9 @@ def train(
         list[str] | None, typer.Argument(help="key=value, e.g. optimise.epochs=5")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder; default: runs/<recipe>.")] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew; the run there -> <out>/earlier-N.")
+    ] = False,
 ) -> None:
     """Train a network by a recipe; the same command again goes on where it stopped."""
     with errors(), extra("train"):
@@ -32,7 +35,8 @@ def train(
                 "random ones: give backbone.weights=FILE to do as it does."
             )
         try:
-            weights = run(plan, out or Path("runs") / plan.name, say=typer.echo)
+            folder = out or Path("runs") / plan.name
+            weights = run(plan, folder, restart=restart, say=typer.echo)
         except TrainingError as error:
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(1) from error

@@ -1,0 +1,177 @@
+"""A training's state on disk: a run goes on from it as if it had never stopped, or is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from poised.checkpoint import read_tensors, save_tensors
+from poised.files import write_bytes
+
+STATE = "state.safetensors"
+FREE = (  # fields of a recipe that may change on the way: they do not say what a step does
+    "base",
+    "paper",
+    "reported",
+    "measured",
+    "test",
+    "export",
+    "backbone.paper",
+    "optimise.epochs",
+    "optimise.minutes",
+    "optimise.workers",
+)
+
+Saved = tuple[dict[str, Tensor], dict[str, Any]]  # a state's tensors and notes
+
+
+@dataclass
+class TrainingState:
+    """All that a training is between two steps.
+
+    about: what is trained, {"recipe": its values, "samples": how many there are}.
+    average: the running mean of the network's state; place: the samples of the epoch that are done.
+    """
+
+    about: dict[str, Any]
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    average: dict[str, Tensor]
+    epoch: int = 0
+    place: int = 0
+    step: int = 0
+    seconds: float = 0.0
+
+    def save(self, out: Path) -> None:
+        """Write out/state.safetensors, whole or not at all."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.items()}
+        tensors |= {f"random.{name}": kind.get_rng_state() for name, kind in _random().items()}
+        notes = {"epoch": self.epoch, "place": self.place, "step": self.step}
+        notes |= {"seconds": self.seconds} | self.about
+        save_tensors(out / STATE, tensors | optimiser_tensors(self.optimiser), notes)
+
+    def restore(self, saved: Saved) -> None:
+        """Put back what `find_state` found: each tensor on the device and in the layout it had."""
+        tensors, notes = saved
+        self.network.load_state_dict(
+            {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+        )
+        for name, value in self.average.items():
+            value.copy_(tensors[f"average.{name}"])
+        restore_optimiser(self.optimiser, tensors)
+        for name, kind in _random().items():
+            if f"random.{name}" in tensors:  # else it was saved on another kind of device
+                kind.set_rng_state(tensors[f"random.{name}"])
+        self.epoch, self.place = notes["epoch"], notes["place"]
+        self.step, self.seconds = notes["step"], notes["seconds"]
+
+
+def find_state(out: Path, about: Mapping[str, Any]) -> Saved | None:
+    """The state in `out`; None where there is none.
+
+    Raises ValueError where it is of another training than `about`: of other fields of the recipe
+    than those in FREE, or of another number of samples. Each is named with both its values.
+    """
+    path = out / STATE
+    if not path.is_file():
+        return None
+    tensors, notes = read_tensors(path)
+    if "recipe" not in notes or "step" not in notes:
+        raise ValueError(f"{path} is no training's state; choose another folder (--out OTHER)")
+    old, new = (
+        _fields({**each["recipe"], "samples": each.get("samples")}) for each in (notes, about)
+    )
+    unlike = [
+        f"{name} is {_shown(old.get(name))} there and {_shown(new.get(name))} here"
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    ]
+    if unlike:
+        raise ValueError(
+            f"{out} holds another training: {'; '.join(unlike)}. Train in another folder "
+            "(--out OTHER), or begin anew in this one (--restart)."
+        )
+    return tensors, notes
+
+
+def put_away(out: Path, name: str) -> Path | None:
+    """Move the files of the run `name` in `out` into out/earlier-1 (-2, ...), its state first.
+
+    Cut short anywhere, it leaves no state that a new run could take for its own. Returns the
+    folder, None where there was nothing to move.
+    """
+    names = (STATE, "recipe.yaml", "log", f"{name}.safetensors", f"{name}.onnx")
+    found = [out / file for file in names if (out / file).exists()]
+    if not found:
+        return None
+    folder = next(path for n in count(1) if not (path := out / f"earlier-{n}").exists())
+    folder.mkdir()
+    for path in found:
+        os.replace(path, folder / path.name)
+    return folder
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Take out of a CSV file the rows after `step` (its first column), and a line without an end.
+
+    A run that goes on from `step` will write them again.
+    """
+    if path.is_file():
+        lines = [line for line in path.read_bytes().splitlines(True) if line.endswith(b"\n")]
+        rows = [line for line in lines[1:] if int(line.split(b",")[0]) <= step]
+        write_bytes(path, b"".join(lines[:1] + rows))
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's state, flat: `optimiser.<parameter>.<name>`."""
+    return {
+        f"optimiser.{parameter}.{name}": value
+        for parameter, values in optimiser.state_dict()["state"].items()
+        for name, value in values.items()
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put `optimiser_tensors` back, in each parameter's dtype, device and layout.
+
+    A file has one layout, the weights of a convolution another (channels-last); and the fused
+    optimisers walk through a weight and its moments as they lie in memory.
+    """
+    parameters = [weight for group in optimiser.param_groups for weight in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimiser."):
+            _, number, name = key.split(".")
+            weight = parameters[int(number)]
+            moment = value.shape == weight.shape  # else it counts the steps
+            put_back = torch.empty_like(weight).copy_(value) if moment else value
+            state.setdefault(int(number), {})[name] = put_back
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+
+
+def _random() -> dict[str, Any]:
+    """Where torch draws random numbers (dropout's): the processor, and the GPU if there is one."""
+    return {"cpu": torch} | ({"cuda": torch.cuda} if torch.cuda.is_available() else {})
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _fields(values: Mapping[str, Any], inside: str = "") -> dict[str, Any]:
+    """Nested values by their dotted names, those in FREE left out."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = inside + key
+        if name not in FREE:
+            flat |= _fields(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat

@@ -1,0 +1,317 @@
+"""A training that was stopped goes on as if it had not been, or says why it does not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs poised[train]")
+torch.set_num_threads(1)
+
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+from poised.checkpoint import read_tensors
+from poised.cli import app
+from poised.nets import NETWORKS
+from poised.recipe import Recipe, load_recipe
+from poised.resume import TrainingState, cut_log, optimiser_tensors, restore_optimiser
+from poised.train import train
+
+Hook = Callable[[int], None]  # called with the number of the step, before it is taken
+
+
+class Killed(BaseException):
+    pass
+
+
+class Noise:
+    """Pictures of noise whose 4x4 blocks' means are to be learnt; drawn by (epoch, index)."""
+
+    channels = 3
+
+    def __init__(self, count: int, hook: Hook) -> None:
+        self.count, self.hook, self.step = count, hook, 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, ...]:
+        seed = place[0] * self.count + place[1]
+        image = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(seed))
+        return image, nn.functional.avg_pool2d(image, 4)
+
+    def loss(self, outputs: tuple[Tensor, ...], batch: list[Tensor], _: nn.Module) -> Tensor:
+        self.step += 1
+        self.hook(self.step)
+        return (outputs[-1] - batch[1]).square().mean()
+
+
+class Forgetful(nn.Sequential):
+    """3x3 convolutions (channels-last in memory), a batch norm, dropout."""
+
+    def __init__(self, joints: int) -> None:
+        super().__init__(
+            nn.Conv2d(3, 8, 3, 2, 1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Dropout(0.3),
+            nn.Conv2d(8, 8, 3, 2, 1, groups=4),
+            nn.Conv2d(8, joints, 1),
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return (super().forward(images),)
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Train `recipe` in `out` on that many samples; `hook` sees each step coming."""
+    monkeypatch.setitem(NETWORKS, "forgetful", Forgetful)
+    monkeypatch.setattr("poised.train.LOG_EVERY", 2)
+
+    def run(
+        recipe: Recipe, out: Path, count: int = 20, hook: Hook = lambda _: None, **options: object
+    ) -> Path:
+        monkeypatch.setattr("poised.train.open_samples", lambda _: Noise(count, hook))
+        return train(recipe, out, **{"say": lambda _: None} | options)
+
+    return run
+
+
+def small(*overrides: str) -> Recipe:
+    """Five steps an epoch on 20 samples, three epochs, with a schedule that never stands still."""
+    plain = ["network={name: forgetful}", "backbone={}", "input={size: [32, 32]}"]
+    plain += ["optimise={batch: 4, epochs: 3, workers: 0, lr: 0.02, average: 0.9}"]
+    return load_recipe("lsp14", [*plain, *overrides])
+
+
+def rows(out: Path) -> list[int]:
+    """The steps in metrics.csv."""
+    lines = (out / "log" / "metrics.csv").read_text().splitlines()
+    assert lines[0] == "step,loss,lr,epoch"
+    return [int(line.split(",")[0]) for line in lines[1:]]
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "network"),
+    [
+        ("adamw", "{name: forgetful}"),
+        ("adam", "{name: forgetful}"),
+        ("rmsprop", "{name: forgetful}"),
+        ("adamw", "{name: plain_pyramid, options: {width: 8}}"),
+    ],
+)
+def test_a_killed_run_ends_bit_for_bit_like_an_undisturbed_one(
+    start: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    optimiser: str,
+    network: str,
+) -> None:
+    """Killed with no state saved, then two steps after one at an epoch's end and one within."""
+    recipe = small(f"network={network}", f"optimise.optimiser={optimiser}")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    start(recipe, whole)
+    done = 0
+    for saved in (0, 5, 12):
+
+        def hook(call: int, done: int = done, saved: int = saved) -> None:
+            monkeypatch.setattr(
+                "poised.train.SAVE_EVERY_S", -1 if done + call <= saved else float("inf")
+            )
+            if done + call == saved + 3:
+                raise Killed
+
+        with pytest.raises(Killed):
+            start(recipe, killed, hook=hook)
+        assert rows(killed)[-1] > saved
+        done = saved
+    said: list[str] = []
+    weights = start(recipe, killed, say=said.append)
+    assert "resumed at epoch 2, step 12" in said[0]
+    ours, theirs = (read_tensors(out / "state.safetensors")[0] for out in (killed, whole))
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    assert weights.read_bytes() == (whole / weights.name).read_bytes()
+    assert rows(killed) == list(range(1, 16, 2))
+    log = Path("log") / "metrics.csv"
+    assert (killed / log).read_bytes() == (whole / log).read_bytes()
+
+
+def test_moments_lie_where_and_as_their_weights_do() -> None:
+    """A file is contiguous and on the CPU; weights are not. "meta" stands for a GPU."""
+    weight = nn.Parameter(torch.randn(8, 4, 3, 3).to(memory_format=torch.channels_last))
+    optimiser = torch.optim.AdamW([weight], fused=True)
+    weight.grad = torch.randn_like(weight)
+    optimiser.step()
+    kept = {name: value.contiguous() for name, value in optimiser_tensors(optimiser).items()}
+    moments = {name: value.clone() for name, value in optimiser.state[weight].items()}
+    restore_optimiser(optimiser, kept)
+    for name in ("exp_avg", "exp_avg_sq"):
+        assert optimiser.state[weight][name].stride() == weight.stride()
+        assert torch.equal(optimiser.state[weight][name], moments[name])
+    far = nn.Parameter(torch.empty_like(weight, device="meta", dtype=torch.bfloat16))
+    other = torch.optim.AdamW([far])
+    mean = {"weight": torch.empty_like(far)}
+    saved = {**kept, "average.weight": torch.zeros(8, 4, 3, 3)}
+    notes = {"epoch": 1, "place": 2, "step": 3, "seconds": 4.0}
+    TrainingState({}, nn.Identity(), other, mean).restore((saved, notes))
+    assert mean["weight"].device.type == other.state[far]["exp_avg"].device.type == "meta"
+    assert other.state[far]["exp_avg"].dtype == torch.bfloat16
+    assert other.state[far]["exp_avg"].stride() == mean["weight"].stride() == far.stride()
+
+
+def test_rows_after_the_saved_step_and_torn_ones_are_cut(tmp_path: Path) -> None:
+    table = tmp_path / "metrics.csv"
+    for written, kept in (
+        (b"step,loss\r\n1,0.5\r\n21,0.4\r\n41,0.3\r\n", b"step,loss\r\n1,0.5\r\n21,0.4\r\n"),
+        (b"step,loss\r\n1,0.5\r\n2", b"step,loss\r\n1,0.5\r\n"),
+        (b"step,lo", b""),
+    ):
+        table.write_bytes(written)
+        cut_log(table, 21)
+        assert table.read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (["optimise.lr=0.03"], r"optimise\.lr is 0\.02 there and 0\.03 here"),
+        (
+            ["optimise.optimiser=rmsprop"],
+            r'optimise\.optimiser is "adamw" there and "rmsprop" here',
+        ),
+        (["augment.flip=0", "target.sigma=3"], r"target\.sigma is 1\.0 .*; augment\.flip is 0\.5 "),
+        (["network.options.joints=3"], r"network\.options\.joints is null there and 3 here"),
+        (["name=other"], r'name is "lsp14" there'),
+    ],
+)
+def test_another_recipe_is_refused_by_field(
+    start: Callable[..., Path], tmp_path: Path, change: list[str], named: str
+) -> None:
+    weights = start(small(), tmp_path)
+    before = weights.read_bytes(), (tmp_path / "state.safetensors").read_bytes()
+    with pytest.raises(ValueError, match=named + r".*--out OTHER.*--restart"):
+        start(small(*change), tmp_path)
+    assert before == (weights.read_bytes(), (tmp_path / "state.safetensors").read_bytes())
+    assert not (tmp_path / "other.safetensors").exists()
+
+
+def test_another_number_of_samples_is_refused(start: Callable[..., Path], tmp_path: Path) -> None:
+    start(small(), tmp_path)
+    with pytest.raises(ValueError, match="samples is 20 there and 24 here"):
+        start(small(), tmp_path, count=24)
+
+
+def test_length_tests_and_export_may_change(start: Callable[..., Path], tmp_path: Path) -> None:
+    start(small(), tmp_path)
+    longer = ["optimise.epochs=4", "test.flip=false", "export.padding=1.5", "measured={AP: 1}"]
+    start(small(*longer, "optimise.minutes=60"), tmp_path)
+    assert read_tensors(tmp_path / "state.safetensors")[1]["step"] == 20
+    assert load_recipe(str(tmp_path / "recipe.yaml")).optimise.epochs == 4
+
+
+def test_restart_begins_anew_and_keeps_the_old_run(
+    start: Callable[..., Path], tmp_path: Path
+) -> None:
+    old, new = small(), small("optimise.lr=0.03", "optimise.optimiser=adam")
+    here, fresh = tmp_path / "here", tmp_path / "fresh"
+    first = start(old, here).read_bytes()
+    log = (here / "log" / "metrics.csv").read_bytes()
+    said: list[str] = []
+    again = start(new, here, restart=True, say=said.append)
+    assert again.read_bytes() == start(new, fresh).read_bytes()
+    assert rows(here) == rows(fresh)
+    assert str(here / "earlier-1") in said[0]
+    assert (here / "earlier-1" / "lsp14.safetensors").read_bytes() == first
+    assert (here / "earlier-1" / "log" / "metrics.csv").read_bytes() == log
+    start(small("optimise.epochs=4"), here / "earlier-1")  # whole: the old run can go on there
+    start(old, here, restart=True)
+    assert (here / "earlier-2" / "state.safetensors").is_file()
+    assert again.read_bytes() == first
+
+
+def test_a_restart_that_fails_leaves_the_old_run(
+    start: Callable[..., Path], tmp_path: Path
+) -> None:
+    start(small(), tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.safetensors"):
+        start(small("network.weights=nowhere.safetensors"), tmp_path, restart=True)
+    assert (tmp_path / "state.safetensors").is_file()
+    assert not (tmp_path / "earlier-1").exists()
+
+
+def test_fewer_samples_than_a_batch_are_one_batch(
+    start: Callable[..., Path], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    start(small(), tmp_path, count=3, say=said.append)
+    assert read_tensors(tmp_path / "state.safetensors")[1]["step"] == 3  # one an epoch
+    assert said[0] == "3 to train on, fewer than optimise.batch 4: each step takes all"
+
+
+def test_too_few_samples_are_refused_with_their_count(
+    start: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"^1 to train on, where optimise\.batch is 4: too few"):
+        start(small(), tmp_path, count=1)
+    with pytest.raises(ValueError, match=r"^0 to train on"):
+        start(small(), tmp_path, count=0)
+
+
+def test_a_second_process_is_refused_until_the_first_is_dead(
+    start: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The first is killed, and a child that it forked lives on, as a data loader's may."""
+    holder = """
+import os, pathlib, sys
+from poised.files import locked
+with locked(pathlib.Path(sys.argv[1])):
+    if hasattr(os, "fork") and os.fork() == 0:
+        sys.stdin.read()
+        os._exit(0)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", holder, str(tmp_path / "lock")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(BlockingIOError, match=rf"in use: process {process.pid} on "):
+            start(small(), tmp_path)
+        assert not (tmp_path / "recipe.yaml").exists()
+        process.kill()
+        process.wait()
+        start(small("optimise.epochs=1"), tmp_path)
+
+
+def test_one_of_several_processes_is_refused(
+    start: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"one of 2 processes.*without torchrun"):
+        start(small(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_says_what_to_do_and_does_it(
+    start: Callable[..., Path], tmp_path: Path
+) -> None:
+    start(small(), tmp_path)
+    recipe = tmp_path / "recipe.yaml"
+    arguments = ["train", str(recipe), "optimise.lr=0.03", "optimise.epochs=1"]
+    arguments += ["--out", str(tmp_path)]
+    refused = CliRunner().invoke(app, arguments)
+    assert refused.exit_code == 2
+    assert "Error: " in refused.output
+    assert "optimise.lr is 0.02 there and 0.03 here" in refused.output
+    begun = CliRunner().invoke(app, [*arguments, "--restart"])
+    assert begun.exit_code == 0, begun.output
+    assert (tmp_path / "lsp14.onnx").is_file()
+    assert read_tensors(tmp_path / "state.safetensors")[1]["step"] == 5
