@@ -80,6 +80,8 @@ class Protocol:
 class Predictor:
     """Poses of everybody in images. Build one with `Predictor.load()`; it can be used for ever.
 
+    From several threads too, after a fork, and by another process that gets it pickled.
+
     flip: average with the mirrored crop, about half the speed. threshold: keypoint scores above
     it count in a pose's score. batch: people a network call. padding: how much boxes grow; None
     takes the model's own, which is for a detector's tight boxes. Of several models the heatmaps
@@ -151,16 +153,10 @@ class Predictor:
 
         detector: a bundled one, an ONNX file, or None: the whole image is one person's box.
         """
-        find_boxes: Callable[[Image], Boxes] = lambda image: whole_image(  # noqa: E731
-            (image.shape[1], image.shape[0])
-        )
-        if detector is not None:
-            found = Detector(detector, engine, threads)
-            find_boxes = lambda image: found.detect([image])[0]  # noqa: E731
         models = [model] if isinstance(model, str | Path) else model
         return cls(
             [Session(one, engine, threads) for one in models],
-            find_boxes,
+            whole_image if detector is None else Detector(detector, engine, threads).find,
             flip=flip,
             batch=batch,
             threshold=threshold,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import sys
 from collections.abc import Callable
 from importlib import resources
@@ -54,6 +56,10 @@ def import_openvino() -> Any:
 class Session:
     """A model file, compiled and ready: `run(images) -> {output name: array}`.
 
+    Threads may share one. It is pickled as its path and options, and opened anew from there and in
+    the child of a fork, which has none of the engine's threads. (Fork while no thread runs a model:
+    the engine's locks are copied as they stand.)
+
     metadata:     what poised wrote into the file, or {} for a foreign one.
     input_shape:  of the only input, None where a dimension is free.
     output_shapes: by name, in the file's order.
@@ -66,14 +72,21 @@ class Session:
             raise ModelError(f"no engine {engine!r}; known: {', '.join(ENGINES)}")
         if threads is not None and threads < 1:
             raise ModelError(f"threads is {threads}, must be at least 1")
-        self.path = find_model(name_or_path)
+        self.path = find_model(name_or_path).absolute()
         if engine == "auto":
             engine = "openvino" if find_spec("openvino") else "onnx"
-        self.engine = engine
+        self.engine, self.threads = engine, threads
         self.metadata: dict[str, Any] = {}
         self.input_name = ""
         self.input_shape: tuple[int | None, ...] = ()
         self.output_shapes: dict[str, tuple[int | None, ...]] = {}
+        self._open(threads)
+
+    def __reduce__(self) -> tuple[type[Session], tuple[Path, Engine, int | None]]:
+        return Session, (self.path, self.engine, self.threads)
+
+    def _open(self, threads: int | None) -> None:
+        engine = self.engine
         opener = {"openvino": self._openvino, "onnx": self._onnx, "torch": self._torch}[engine]
         try:
             self._run: Run = opener(threads)
@@ -87,9 +100,14 @@ class Session:
             raise ModelError(
                 f"{self.path}: not an ONNX model that {engine} reads: {reason}"
             ) from error
+        self._process = os.getpid()
 
     def run(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """images (N, 3, H, W) float32 -> every output by name."""
+        if os.getpid() != self._process:
+            # never freed: what is left of its threads would be waited for, for ever
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._run))
+            self._open(1 if self.engine == "torch" else self.threads)  # OpenMP has no threads here
         return dict(zip(self.output_shapes, self._run(images), strict=True))
 
     def _openvino(self, threads: int | None) -> Run:
@@ -105,11 +123,19 @@ class Session:
         self._describe([(i.get_any_name(), i.get_partial_shape()) for i in model.inputs])
         for output in model.outputs:
             self.output_shapes[output.get_any_name()] = _free(output.get_partial_shape())
-        request = core.compile_model(model, "CPU", options).create_infer_request()
+        compiled = core.compile_model(model, "CPU", options)
+        idle = [compiled.create_infer_request()]  # a request serves one thread at a time
 
         def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-            request.infer([images], share_inputs=True)
-            return [np.array(tensor.data) for tensor in request.output_tensors]
+            try:
+                request = idle.pop()
+            except IndexError:
+                request = compiled.create_infer_request()
+            try:
+                request.infer([images], share_inputs=True)
+                return [np.array(tensor.data) for tensor in request.output_tensors]
+            finally:
+                idle.append(request)
 
         return run
 

@@ -64,9 +64,10 @@ class Detector:
 
     def detect(self, images: Sequence[Image]) -> list[Boxes]:
         """The people in each RGB image (H, W, 3), best first, boxes clipped to the image."""
-        return [self._detect(image) for image in images]
+        return [self.find(image) for image in images]
 
-    def _detect(self, image: Image) -> Boxes:
+    def find(self, image: Image) -> Boxes:
+        """`detect` for one image."""
         tensor, gain = self._letterbox(image)
         outputs = self.session.run(tensor)
         if self.kind == "own":

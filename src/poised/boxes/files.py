@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from poised.types import Boxes
 
@@ -93,9 +94,10 @@ def boxes_of(boxes: dict[str, Boxes], paths: Iterable[Path], source: Path) -> di
     return matched
 
 
-def whole_image(size: tuple[int, int]) -> Boxes:
-    """One box, the image itself; size: (width, height)."""
-    return Boxes(np.array([[0, 0, *size]], np.float32), np.ones(1, np.float32))
+def whole_image(image: NDArray[np.uint8]) -> Boxes:
+    """One box, the image (H, W, 3) itself."""
+    height, width = image.shape[:2]
+    return Boxes(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
 
 
 def _finite(value: Any) -> bool:
