@@ -60,6 +60,25 @@ def describe_network(recipe: Recipe, joints: int) -> dict[str, Any]:
     return {**recipe.network.options, **kind}
 
 
+def recipe_network(recipe: Recipe, found: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """`describe_network` for weights of another origin; `found`: what their file tells of them.
+
+    Raises ValueError where the recipe is of another network or number of keypoints.
+    """
+    joints = int(found["joints"])
+    described = describe_network(recipe, joints)
+    if described["network"] != found["network"]:
+        raise ValueError(
+            f"{source} holds {found['network']}, recipe {recipe.name} is of {described['network']}"
+        )
+    if recipe.skeleton is not None and len(Skeleton.load(recipe.skeleton)) != joints:
+        raise ValueError(
+            f"{source} gives {joints} keypoints, recipe {recipe.name} has the skeleton "
+            f"{recipe.skeleton} of {len(Skeleton.load(recipe.skeleton))}"
+        )
+    return described
+
+
 def load_network(path: Path) -> nn.Module:
     """The network that `poised train` wrote beside an exported model, ready to run (eval)."""
     tensors, notes = read_tensors(path)

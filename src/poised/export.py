@@ -1,4 +1,4 @@
-"""A trained network as ONNX with fp16 weights, and everything a predictor must know inside it."""
+"""A trained network as ONNX, and everything a predictor must know inside it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from poised.checkpoint import load_network, read_tensors
+from poised.checkpoint import load_network, read_tensors, recipe_network
 from poised.files import written_whole
 from poised.losses import log_chances
+from poised.nets import build
 from poised.nets.lite_detector import cells
-from poised.recipe import Recipe
+from poised.pretrained import WeightsError, fill
+from poised.recipe import Recipe, RecipeError, load_recipe
 from poised.types import Skeleton
 
 OPSET = 17
@@ -82,23 +84,54 @@ def model_metadata(recipe: Recipe) -> dict[str, Any]:
         "padding": recipe.export.padding,
         "blacked": recipe.input.blacked,
         "crop": recipe.input.crop,
-        "decoder": recipe.export.decoder,
+        "decoder": recipe.export.decoder or recipe.test.decoder or "unbiased",
         "sigma": recipe.target.sigma,
         "stride": recipe.input.stride,
     }
 
 
-def exported(weights: Path) -> tuple[nn.Module, Recipe]:
-    """A trained weights file as the module that is exported, and its recipe."""
-    recipe = Recipe.model_validate(read_tensors(weights)[1]["recipe"])
-    network = load_network(weights)
+def exported(weights: Path, recipe: Recipe | None = None) -> tuple[nn.Module, Recipe]:
+    """A weights file as the module that is exported, and its recipe.
+
+    recipe: None for the one within the file, or beside it as <name>.yaml or recipe.yaml. Raises
+    RecipeError where there is none, ValueError where it is of another network.
+    """
+    tensors, notes = read_tensors(weights)
+    if recipe is None and "recipe" in notes:
+        recipe, network = Recipe.model_validate(notes["recipe"]), load_network(weights)
+    else:
+        recipe = recipe or _recipe_beside(weights)
+        if "network" not in notes:
+            raise WeightsError(f"{weights}: no weights of ours; `poised import-weights` makes them")
+        described = recipe_network(recipe, notes["network"], str(weights))
+        if "recipe" in notes and described != notes["network"]:
+            raise WeightsError(
+                f"{weights} was trained as {notes['network']}, recipe {recipe.name} is {described}"
+            )
+        network = build(**described)
+        fill(network, tensors, str(weights))
     whole = DetectorModel(network) if recipe.detects else PoseModel(network, recipe)
     return whole.eval(), recipe
 
 
-def export_onnx(weights: Path, out: Path) -> Path:
-    """Write `weights` (a .safetensors of `poised train`) as ONNX; the number of images is free."""
-    module, recipe = exported(weights)
+def _recipe_beside(weights: Path) -> Recipe:
+    """That of <name>.yaml or recipe.yaml; RecipeError says what to type where there is neither."""
+    for path in (weights.with_suffix(".yaml"), weights.with_name("recipe.yaml")):
+        if path.is_file():
+            return load_recipe(str(path))
+    raise RecipeError(
+        f"{weights} has no recipe within it, nor beside it as {weights.stem}.yaml or recipe.yaml. "
+        f"Type `poised export {weights} --recipe NAME --out {weights.with_suffix('.onnx')}`; "
+        "`poised recipes` lists the names"
+    )
+
+
+def export_onnx(weights: Path, out: Path, halve: bool = True, recipe: Recipe | None = None) -> Path:
+    """Write `weights`, a .safetensors of ours, as ONNX; the number of images is free.
+
+    halve: store the weights as fp16. recipe: see `exported`.
+    """
+    module, recipe = exported(weights, recipe)
     metadata = model_metadata(recipe)
     width, height = metadata["input_wh"]
     detects = metadata["kind"] == "detector"
@@ -116,7 +149,8 @@ def export_onnx(weights: Path, out: Path) -> Path:
             dynamic_axes={name: {0: "N"} for name in ["images", *outputs]},
         )
         model = onnx.load(str(partial))
-        halve_weights(model)
+        if halve:
+            halve_weights(model)
         onnx.helper.set_model_props(model, {"poised": json.dumps(metadata)})
         onnx.checker.check_model(model)
         onnx.save(model, str(partial))

@@ -14,17 +14,19 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from poised.checkpoint import read_tensors, save_tensors
+from poised.checkpoint import read_tensors, recipe_network, save_tensors
 from poised.files import written_whole
 from poised.nets import build
 from poised.nets.efficientnet_lite import EfficientNetLite0, fold_published
 from poised.nets.inception_resnet import InceptionResNetV2
 from poised.nets.movenet import read_published
 from poised.nets.resnet import BLOCKS, ResNet
+from poised.recipe import Recipe
 
 CHUNK = 1 << 20  # bytes read at a time
 HEADS = ("fc.", "last_linear.", "classif.")  # ImageNet's classifier, under its published names
@@ -289,11 +291,14 @@ def network_kind(kind: str, tensors: Mapping[str, Tensor]) -> dict[str, object]:
     return {"network": "cpn", "joints": number, "backbone": depth("resnet.")}
 
 
-def import_weights(path: Path, kind: str, out: Path) -> dict[str, object]:
+def import_weights(
+    path: Path, kind: str, out: Path, recipe: Recipe | None = None
+) -> dict[str, Any]:
     """Read another project's trained pose network, write ours; `kind` is a key of KEY_TABLES.
 
-    Returns the arguments of `nets.build`, which also stand in the file. WeightsError lists the
-    keys that have no place, or are missing, or have another shape.
+    recipe: how the network is used, written beside the weights into the file. Returns the arguments
+    of `nets.build`, which also stand there. WeightsError lists the keys that have no place, or are
+    missing, or have another shape.
     """
     if kind == "movenet":
         described = {"network": "movenet", "joints": 17}
@@ -302,9 +307,11 @@ def import_weights(path: Path, kind: str, out: Path) -> dict[str, object]:
     if kind not in KEY_TABLES:
         raise WeightsError(f"no format {kind!r}; known: movenet, {', '.join(KEY_TABLES)}")
     tensors = read_checkpoint(path)
-    described = network_kind(kind, tensors)
+    described: dict[str, Any] = network_kind(kind, tensors)
+    if recipe is not None:
+        described = recipe_network(recipe, described, str(path))
     with torch.device("meta"):
-        network = build(**described)  # type: ignore[arg-type]
+        network = build(**described)
     ours: dict[str, Tensor] = {}
     unmatched = []
     for key, value in tensors.items():
@@ -316,5 +323,6 @@ def import_weights(path: Path, kind: str, out: Path) -> dict[str, object]:
     if unmatched:
         raise WeightsError(f"{path}: {len(unmatched)} keys unmatched: {', '.join(unmatched)}")
     check_fit(network, ours, str(path))
-    save_tensors(out, ours, {"network": described})
+    own = {} if recipe is None else {"recipe": recipe.model_dump(mode="json")}
+    save_tensors(out, ours, {"network": described, **own})
     return described

@@ -164,11 +164,12 @@ class Optimise(_Part):
 class Export(_Part):
     """How the model is used: what its file tells the predictor.
 
-    padding: box growth at prediction, where boxes are tight; threshold and nms: a detector's.
+    padding: box growth at prediction, where boxes are tight; decoder: null for what `test` says, or
+    unbiased; threshold and nms: a detector's.
     """
 
     padding: Positive = 1.25
-    decoder: Literal["argmax", "quarter", "gaussian", "unbiased"] = "unbiased"
+    decoder: Literal["argmax", "quarter", "gaussian", "unbiased"] | None = None
     size: tuple[int, int] | None = None
     threshold: float = 0.3
     nms: float = 0.5
@@ -181,9 +182,10 @@ class Test(_Part):
     each whole image.
     nms: of the boxes, with its overlap or Soft-NMS's sigma; enlarge: box growth before the crop.
     flip: averaged with the mirrored crop, `shift`ed by one pixel; scales: an image pyramid's.
-    decoder: of the heatmaps. rescore: pose score = box score x mean of the keypoint scores above
-    `threshold`. pose_nms: by OKS, null for what suits the boxes. crowd: CrowdPose's crowd indices
-    where medium and hard begin. ensemble: recipes whose heatmaps are averaged with this one's.
+    decoder: of the heatmaps, null for the model's own. rescore: pose score = box score x mean of
+    the keypoint scores above `threshold`. pose_nms: by OKS, null for what suits the boxes. crowd:
+    CrowdPose's crowd indices where medium and hard begin. ensemble: recipes whose heatmaps are
+    averaged with this one's.
     """
 
     split: str = "test"
@@ -195,7 +197,7 @@ class Test(_Part):
     flip: bool = True
     shift: bool = True
     scales: tuple[Positive, ...] = (1.0,)
-    decoder: Literal["argmax", "quarter", "gaussian", "unbiased"] = "quarter"
+    decoder: Literal["argmax", "quarter", "gaussian", "unbiased"] | None = None
     rescore: bool = False
     threshold: float = 0.2
     pose_nms: PoseNms | None = None

@@ -35,7 +35,7 @@ def bundled_models() -> list[str]:
 
 
 def find_model(name_or_path: str | Path) -> Path:
-    """The ONNX file of a bundled model's name, or of a path; raises ModelError."""
+    """The file of a bundled model's name, or of a path; raises ModelError."""
     path = Path(name_or_path)
     if path.is_file():
         return path
@@ -75,6 +75,13 @@ class Session:
         self.path = find_model(name_or_path).absolute()
         if engine == "auto":
             engine = "openvino" if find_spec("openvino") else "onnx"
+            if self.path.suffix == ".safetensors":
+                engine = "torch"
+        elif engine != "torch" and self.path.suffix == ".safetensors":
+            raise ModelError(
+                f"{self.path}: engine {engine} reads ONNX: `poised export {name_or_path} --out "
+                f"{Path(name_or_path).with_suffix('.onnx')}` makes it; or take engine torch"
+            )
         self.engine, self.threads = engine, threads
         self.metadata: dict[str, Any] = {}
         self.input_name = ""
@@ -171,7 +178,10 @@ class Session:
             raise ModelError(f"engine torch needs {weights} beside {self.path.name}; it is absent")
         if threads is not None:
             torch.set_num_threads(threads)
-        module, recipe = exported(weights)
+        try:
+            module, recipe = exported(weights)
+        except (ValueError, OSError) as error:  # they name the file and what to do
+            raise ModelError(str(error)) from error
         self.metadata = model_metadata(recipe)
         width, height = self.metadata["input_wh"]
         self.input_name, self.input_shape = "images", (None, 3, height, width)

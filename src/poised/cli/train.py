@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from poised.cli.common import app, errors, extra, print_table
+from poised.cli.common import app, checked_out, errors, extra, print_table
 
 
 @app.command()
@@ -140,10 +140,39 @@ def import_weights(
         str, typer.Option("--as", help="movenet, sbn-hrnet, hrnet, hourglass or cpn-pytorch.")
     ],
     out: Annotated[Path | None, typer.Option(help="Default: beside it, .safetensors.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Written into the file: how the network is used.")
+    ] = None,
 ) -> None:
-    """Turn a public checkpoint into ours, for `network.weights` of a recipe."""
+    """Turn a public checkpoint into ours, for `network.weights` of a recipe or for `--model`."""
     with errors(), extra("train"):
         from poised.pretrained import import_weights as run
+        from poised.recipe import load_recipe
 
         target = out or file.with_suffix(".safetensors")
-        typer.echo(f"{run(file, kind, target)} -> {target}")
+        plan = load_recipe(recipe) if recipe else None
+        typer.echo(f"{run(file, kind, target, plan)} -> {target}")
+        again = "" if recipe else " --recipe NAME"
+        typer.echo(f"poised export {target}{again} --out {target.with_suffix('.onnx')}")
+
+
+@app.command()
+def export(
+    weights: Annotated[Path, typer.Argument(help="Of `train` or `import-weights`: .safetensors.")],
+    out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe or YAML file; default: within or beside WEIGHTS.")
+    ] = None,
+    fp32: Annotated[
+        bool, typer.Option("--fp32", help="Keep fp32 weights: twice the file.")
+    ] = False,
+) -> None:
+    """Make an ONNX model of weights, for `--model` of `predict` and `evaluate`."""
+    with errors(), extra("train"):
+        from poised.export import export_onnx
+        from poised.recipe import load_recipe
+
+        checked_out(out)
+        plan = load_recipe(recipe) if recipe else None
+        out.parent.mkdir(parents=True, exist_ok=True)
+        typer.echo(f"{weights} -> {export_onnx(weights, out, not fp32, plan)}")
