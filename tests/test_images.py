@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from poised.images import ImageError, list_images, read_image, write_jpeg
 
@@ -152,6 +153,67 @@ def test_a_pixel_format_without_a_scale_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(ImageError, match="32 bits a pixel, of which no scale is known"):
         read_image(tmp_path / "a.tif")
+
+
+def test_a_pillow_image_is_an_image() -> None:
+    """Upright, and left as it is."""
+    image = Image.new("RGB", (40, 20), BLUE)
+    image.getexif()[0x0112] = 6
+    assert read_image(image).shape == (40, 20, 3)
+    assert image.size == (40, 20)
+    assert read_image(Image.new("RGBA", (3, 2), (0, 0, 0, 0))).tolist() == [[[255] * 3] * 3] * 2
+    with pytest.raises(ImageError, match="the image: 20x20 is over the limit"):
+        read_image(Image.new("L", (20, 20)), max_pixels=399)
+    with pytest.raises(ImageError, match="a path, bytes, a PIL image or an array, got list"):
+        read_image([[0, 0]])  # type: ignore[arg-type]
+
+
+def test_avif_and_heic_are_read(tmp_path: Path) -> None:
+    saved(Image.new("RGB", (32, 16), RED), tmp_path / "a.avif", quality=100)
+    read = read_image(tmp_path / "a.avif")
+    assert read.shape == (16, 32, 3)
+    np.testing.assert_allclose(read[8, 16], RED, atol=8)
+    heif = pytest.importorskip("pillow_heif", reason="needs poised[heic]")
+    heif.from_pillow(Image.new("RGB", (32, 16), RED)).save(tmp_path / "a.heic", quality=100)
+    read = read_image((tmp_path / "a.heic").read_bytes())
+    assert read.shape == (16, 32, 3)
+    np.testing.assert_allclose(read[8, 16], RED, atol=8)
+
+
+def test_heic_without_its_reader_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(Image, "open", _unidentified)  # nor one that another test has installed
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+    with pytest.raises(ImageError, match=r"IMG_1\.HEIC: HEIC needs .*pip install 'poised\[heic\]'"):
+        read_image(tmp_path / "IMG_1.HEIC")
+
+
+def _unidentified(file: object) -> None:
+    raise UnidentifiedImageError
+
+
+def test_nothing_that_may_hold_people_is_passed_over(tmp_path: Path) -> None:
+    """Videos and raw files stand among the images, to be refused each by what it is."""
+    for name in ("a.avif", "b.HEIC", "clip.MP4", "c.mov", "d.cr2", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    names = [path.name for path in list_images([tmp_path])]
+    assert names == ["a.avif", "b.HEIC", "c.mov", "clip.MP4", "d.cr2"]
+    with pytest.raises(ImageError, match=r"clip\.MP4: a video, not yet read; extract its frames"):
+        read_image(tmp_path / "clip.MP4")
+    with pytest.raises(ImageError, match=r"d\.cr2: a camera's raw file"):
+        read_image(str(tmp_path / "d.cr2"))
+    with pytest.raises(ImageError, match=r"gone\.mp4: no such file"):
+        read_image(tmp_path / "gone.mp4")
+
+
+def test_a_folder_of_unknown_kinds_says_which(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.TXT", "sub.json", "plain"):
+        (tmp_path / name).touch()
+    has = r"no image in this folder, it has 2 \.txt, 1 without a suffix, 1 \.json; known: \.avif"
+    with pytest.raises(ImageError, match=has):
+        list_images([tmp_path])
 
 
 def test_folders_are_searched_in_order(tmp_path: Path) -> None:

@@ -12,6 +12,10 @@ __version__ = "0.1.0"
 __all__ = ["Boxes", "ImagePoses", "Pose", "Predictor", "Skeleton", "__version__"]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> object:
     """Import on first use, so that `import poised` stays light."""
     if name == "Predictor":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,21 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from poised.files import written_whole
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+    | {".avif", ".heic", ".heif"}
+)
+VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
+RAW = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2")
+UNREAD = {  # what else may hold people, and why it is set aside
+    **dict.fromkeys(VIDEOS, "a video, not yet read; extract its frames as images"),
+    **dict.fromkeys(RAW, "a camera's raw file; save it as JPEG or PNG"),
+}
+HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # their brands
 MAX_PIXELS = 100_000_000
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that exchange the sides
 
-ImageSource = Path | str | bytes | NDArray[Any]
+ImageSource = Path | str | bytes | NDArray[Any] | Image.Image
 
 
 class ImageError(ValueError):
@@ -32,32 +43,22 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> NDArray[
     EXIF orientation is applied; grey is repeated; transparent pixels are laid on white; 16 bits
     are scaled to 8; of an animation the first frame counts. The size is read from the header and
     checked before anything is decoded. An array is (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8
-    or uint16. Raises ImageError.
+    or uint16. HEIC needs pillow-heif (`poised[heic]`). Raises ImageError.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
-    if not isinstance(source, Path | str | bytes):
-        raise ImageError(f"an image is a path, bytes or an array, got {type(source).__name__}")
-    name = "the image" if isinstance(source, bytes) else str(source)
-    try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    except FileNotFoundError as error:
-        raise ImageError(f"{name}: no such file") from error
-    except OSError as error:
-        raise ImageError(f"{name}: cannot be read: {error.strerror or error}") from error
-    if not data:
-        raise ImageError(f"{name}: the file is empty")
+    name = str(source) if isinstance(source, Path | str) else "the image"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels decides
-            with Image.open(io.BytesIO(data)) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise ImageError(
-                        f"{name}: {width}x{height} is over the limit of {max_pixels} pixels; "
-                        "shrink it or raise max_pixels"
-                    )
-                return _to_rgb(image)
+            image = source if isinstance(source, Image.Image) else _open(source, name)
+            width, height = image.size
+            if width * height > max_pixels:
+                raise ImageError(
+                    f"{name}: {width}x{height} is over the limit of {max_pixels} pixels; "
+                    "shrink it or raise max_pixels"
+                )
+            return _to_rgb(image)
     except Image.DecompressionBombError as error:  # Pillow's own limit, twice as high as ours
         raise ImageError(f"{name}: over the limit of {max_pixels} pixels; shrink it") from error
     except UnidentifiedImageError as error:
@@ -66,6 +67,41 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> NDArray[
         raise
     except Exception as error:  # decoders and EXIF readers raise whatever they meet
         raise ImageError(f"{name}: damaged or cut short: {error}") from error
+
+
+def _open(source: object, name: str) -> Image.Image:
+    """A path or a file's bytes as Pillow opens them, HEIC by pillow-heif."""
+    if isinstance(source, Path | str):
+        source = _read(Path(source))
+    if not isinstance(source, bytes):
+        what = type(source).__name__
+        raise ImageError(f"an image is a path, bytes, a PIL image or an array, got {what}")
+    if not source:
+        raise ImageError(f"{name}: the file is empty")
+    try:
+        return Image.open(io.BytesIO(source))
+    except UnidentifiedImageError:
+        if source[4:8] != b"ftyp" or source[8:12] not in HEIF:
+            raise
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise ImageError(f"{name}: HEIC needs pillow-heif: pip install 'poised[heic]'") from error
+    register_heif_opener()
+    return Image.open(io.BytesIO(source))
+
+
+def _read(path: Path) -> bytes:
+    """A file's bytes; ImageError where there are none or it is of a kind that is not read."""
+    kind = UNREAD.get(path.suffix.lower())
+    if kind is not None and path.is_file():
+        raise ImageError(f"{path}: {kind}")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def image_size(path: Path, whole: bool = False) -> tuple[int, int] | str:
@@ -126,8 +162,9 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
 def list_images(paths: Sequence[Path], without: Path | None = None) -> list[Path]:
     """Files as given, folders replaced by the images in them at any depth, in sorted order.
 
-    Each file once. without: a folder that is left out, such as that of the results. Raises
-    ImageError for a path that is not there, a folder that cannot be read or has no image.
+    Each file once; videos and cameras' raw files are listed too, for `read_image` to refuse by
+    name. without: a folder that is left out, such as that of the results. Raises ImageError for a
+    path that is not there, a folder that cannot be read or has no image.
     """
     found: list[Path] = []
     for path in paths:
@@ -136,22 +173,25 @@ def list_images(paths: Sequence[Path], without: Path | None = None) -> list[Path
                 path.stat()
                 found.append(path)
                 continue
-            inside = sorted(_images_in(path, without))
+            files = sorted(_files_in(path, without))
         except FileNotFoundError as error:
             raise ImageError(f"{path}: no such file or folder") from error
         except OSError as error:
             raise ImageError(
                 f"{error.filename or path}: cannot be read: {error.strerror}"
             ) from error
+        inside = [file for file in files if file.suffix.lower() in SUFFIXES | UNREAD.keys()]
         if not inside:
+            kinds = Counter(file.suffix.lower() or "without a suffix" for file in files)
+            has = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(8)) or "no file"
             known = " ".join(sorted(SUFFIXES))
-            raise ImageError(f"{path}: no image in this folder; known: {known}")
+            raise ImageError(f"{path}: no image in this folder, it has {has}; known: {known}")
         found.extend(inside)
     return list(dict.fromkeys(found))
 
 
-def _images_in(folder: Path, without: Path | None) -> Iterator[Path]:
-    """Image files at any depth; OSError for a folder that cannot be read."""
+def _files_in(folder: Path, without: Path | None) -> Iterator[Path]:
+    """Files at any depth; OSError for a folder that cannot be read."""
 
     def stop(error: OSError) -> None:  # os.walk would pass over it in silence
         raise error
@@ -160,7 +200,7 @@ def _images_in(folder: Path, without: Path | None) -> Iterator[Path]:
         if without is not None:
             folders[:] = [f for f in folders if not _same(Path(place, f), without)]
         for name in files:
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("._"):
+            if not name.startswith("._"):
                 yield Path(place, name)
 
 
