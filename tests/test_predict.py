@@ -16,10 +16,11 @@ from models import DOTS, colour_model, fixed_detector
 from PIL import Image
 from typer.testing import CliRunner
 
+import poised
 from poised import Boxes, ImagePoses, Predictor
 from poised.cli import app
 from poised.cli.predict import picture_names
-from poised.draw import COLOURS, draw_poses
+from poised.draw import COLOURS, PEOPLE, draw_poses
 from poised.images import ImageError
 from poised.predict import Failure, Protocol
 from poised.runtime import ModelError, Session
@@ -184,6 +185,17 @@ def test_sides_have_their_colours() -> None:
     assert (picture[60, 40] == 90).all()  # too unsure to be drawn
 
 
+def test_a_pillow_image_is_taken(model: Path) -> None:
+    predictor = Predictor.load(model, detector=None, flip=False)
+    image = Image.fromarray(dots())
+    np.testing.assert_array_equal(predictor.predict(image).xy, predictor.predict(dots()).xy)
+    assert len(predictor.predict([image, image])) == 2
+
+
+def test_the_public_names_are_listed() -> None:
+    assert {"Boxes", "ImagePoses", "Pose", "Predictor", "Skeleton"} <= set(dir(poised))
+
+
 # the command line
 
 
@@ -208,10 +220,13 @@ def test_predict_writes_coco_results_and_pictures(folder: Path, model: Path) -> 
     code, output = run(folder, model, "--boxes", str(folder / "boxes.json"), "--no-flip")
     assert code == 0, output
     assert "2 people in 2 images" in output
+    assert "a.png: 1 person" in output
     records = json.loads((folder / "out" / "poses.json").read_text())
     assert [record["image_id"] for record in records] == [1, 2]
     assert records[0]["category_id"] == 1
     assert records[0]["bbox"] == [40, 50, 75, 90]
+    assert records[0]["box_score"] == 0.8
+    assert records[0]["score"] < 0.8
     points = np.array(records[0]["keypoints"]).reshape(3, 3)
     np.testing.assert_allclose(points[:, :2], TRUTH, atol=0.3)
     notes = json.loads((folder / "out" / "skeleton.json").read_text())
@@ -231,6 +246,7 @@ def test_the_formats_hold_the_same_numbers(folder: Path, model: Path) -> None:
     with (out / "poses.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert float(rows[1]["right_dot_x"]) == coco[1]["keypoints"][3]
+    assert float(rows[1]["box_score"]) == coco[1]["box_score"] == 0.8
     assert not (out / "pictures").exists()
 
 
@@ -238,9 +254,34 @@ def test_a_broken_file_is_set_aside_and_the_code_says_so(folder: Path, model: Pa
     (folder / "in" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
     code, output = run(folder, model, "--whole-image")
     assert code == 1
-    assert "set aside" in output
     assert "broken.jpg" in output
+    assert "set aside: 1 of 3 files" in output
     assert len(json.loads((folder / "out" / "poses.json").read_text())) == 2
+
+
+def test_a_video_is_set_aside_as_one(folder: Path, model: Path) -> None:
+    (folder / "in" / "clip.mp4").write_bytes(b"x")
+    code, output = run(folder, model, "--whole-image")
+    assert code == 1
+    assert "clip.mp4: a video, not yet read; extract its frames" in output
+    assert "2 people in 2 images" in output
+    assert "set aside: 1 of 3 files" in output
+
+
+def test_unsure_people_are_left_out_aloud(folder: Path, model: Path) -> None:
+    """And only pictures that were drawn in people's colours have their boxes."""
+    strict = ("--boxes", str(folder / "boxes.json"), "--min-joints", "3", "--threshold", "0.99")
+    code, output = run(folder, model, *strict)
+    assert code == 0, output
+    assert "0 people in 2 images" in output
+    assert "left out as unsure: 2 more" in output
+    assert json.loads((folder / "out" / "poses.json").read_text()) == []
+    code, output = run(folder, model, "--threshold", "70")
+    assert code == 2
+    assert "threshold is 70.0, must lie between 0 and 1" in output
+    code, output = run(folder, model, "--boxes", str(folder / "boxes.json"), "--colours", "people")
+    drawn = cv2.imread(str(folder / "out" / "pictures" / "a.jpg"))[..., ::-1]
+    np.testing.assert_allclose(drawn[130, 40], PEOPLE[0], atol=60)  # the box's left edge
 
 
 @pytest.mark.parametrize("style", ["coco", "jsonl", "csv"])
@@ -251,7 +292,7 @@ def test_an_image_with_nobody_in_it_has_no_people(folder: Path, model: Path, sty
     code, output = run(folder, model, *arguments)
     assert code == 0, output
     assert "a.png: 0 people" in output
-    assert "1 people in 2 images" in output
+    assert "1 person in 2 images" in output
 
 
 def test_odd_files_do_not_take_the_others_along(folder: Path, model: Path) -> None:
@@ -329,14 +370,21 @@ def test_a_pyramid_finds_the_dots_where_they_are(model: Path) -> None:
 
 def test_what_is_no_image_or_box_is_said(model: Path) -> None:
     predictor = Predictor.load(model, detector=None)
-    with pytest.raises(ImageError, match="a path, bytes or an array, got Image"):
-        predictor.predict(Image.fromarray(dots()))
+    with pytest.raises(ImageError, match="a path, bytes, a PIL image or an array, got object"):
+        predictor.predict([object()])
     with pytest.raises(ValueError, match="expected a Boxes for each image"):
         predictor.predict(dots(), np.array([[0, 0, 9, 9]]))
     with pytest.raises(ValueError, match="no boxes for image 1"):
         list(predictor.stream([dots(), dots()], [BOX]))
-    for wrong in ({"padding": 0}, {"padding": float("nan")}, {"threshold": float("nan")}):
-        with pytest.raises(ModelError, match="the padding positive"):
+    for wrong, message in (
+        ({"padding": 0}, "padding is 0, must be positive"),
+        ({"padding": float("nan")}, "padding is nan, must be positive"),
+        ({"threshold": float("nan")}, "threshold is nan, must lie between 0 and 1"),
+        ({"threshold": 70}, "threshold is 70, must lie between 0 and 1"),
+        ({"min_score": -0.1}, "min_score is -0.1, must lie between 0 and 1"),
+        ({"min_joints": 4}, "min_joints is 4, must lie between 0 and the 3 there are"),
+    ):
+        with pytest.raises(ModelError, match=message):
             Predictor.load(model, detector=None, **wrong)
     with pytest.raises(ModelError, match="no model"):
         Predictor.load([], detector=None)

@@ -24,6 +24,7 @@ from poised.types import Boxes, ImagePoses, Skeleton
 
 ALIKE = ("input_wh", "crop", "stride", "skeleton", "mean", "std")  # of models that are averaged
 SAME_PERSON = 0.7  # OKS over which two poses of detected boxes are one person's
+MIN_SCORE, MIN_JOINTS = 0.1, 3  # of a detected person; docs/false_people.md says how chosen
 Image = NDArray[np.uint8]
 
 
@@ -37,10 +38,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class Predicted:
-    """One image's poses, with its pixels, so that it can be drawn without reading it again."""
+    """One image's poses, with its pixels, so that it can be drawn without reading it again.
+
+    left_out: how many more were found, under the least pose score or number of sure joints.
+    """
 
     image: Image
     poses: ImagePoses
+    left_out: int = 0
 
 
 @dataclass(eq=False)
@@ -82,10 +87,13 @@ class Predictor:
 
     From several threads too, after a fork, and by another process that gets it pickled.
 
-    flip: average with the mirrored crop, about half the speed. threshold: keypoint scores above
-    it count in a pose's score. batch: people a network call. padding: how much boxes grow; None
-    takes the model's own, which is for a detector's tight boxes. Of several models the heatmaps
-    are averaged; they must have one input size, crop and skeleton.
+    flip: average with the mirrored crop, about half the speed. threshold: keypoints of a higher
+    score are sure; they count in a pose's score. min_score, min_joints: of each person in the
+    results, the least pose score and number of sure keypoints; None takes MIN_SCORE and MIN_JOINTS
+    for people whom the detector found, given boxes and whole images are all answered. batch: people
+    a network call. padding: how much boxes grow; None takes the model's own, which is for a
+    detector's tight boxes. Of several models the heatmaps are averaged; they must have one input
+    size, crop and skeleton.
 
     Of two poses alike (OKS > SAME_PERSON) the better is kept, unless their boxes were given.
     """
@@ -98,6 +106,8 @@ class Predictor:
         flip: bool = True,
         batch: int = 32,
         threshold: float = 0.2,
+        min_score: float | None = None,
+        min_joints: int | None = None,
         padding: float | None = None,
         protocol: Protocol = Protocol(),
     ) -> None:
@@ -121,15 +131,22 @@ class Predictor:
                 )
         if batch < 1:
             raise ModelError(f"batch is {batch}, must be at least 1")
-        if not (math.isfinite(threshold) and (padding is None or 0 < padding < math.inf)):
-            raise ModelError(
-                f"threshold {threshold} and padding {padding}: numbers, the padding positive"
-            )
+        for name, value in (("threshold", threshold), ("min_score", min_score)):
+            if value is not None and not 0 <= value <= 1:  # NaN too
+                raise ModelError(f"{name} is {value}, must lie between 0 and 1")
+        if padding is not None and not 0 < padding < math.inf:
+            raise ModelError(f"padding is {padding}, must be positive")
         self.session, self.find_boxes, self.protocol = session, find_boxes, protocol
         self.shift = notes["crop"] == "classic" if protocol.shift is None else protocol.shift
         self.decoder: Decoder = protocol.decoder or notes["decoder"]
         self.flip, self.batch, self.threshold = flip, batch, threshold
         self.skeleton = Skeleton.from_dict(notes["skeleton"], source=str(session.path))
+        if min_joints is not None and not 0 <= min_joints <= len(self.skeleton):
+            most = len(self.skeleton)
+            raise ModelError(
+                f"min_joints is {min_joints}, must lie between 0 and the {most} there are"
+            )
+        self.min_score, self.min_joints = min_score, min_joints
         self.padding: float = notes["padding"] if padding is None else padding
         self.size: tuple[int, int] = tuple(notes["input_wh"])
         self.mean = np.array(notes["mean"], np.float32)
@@ -146,6 +163,8 @@ class Predictor:
         flip: bool = True,
         batch: int = 32,
         threshold: float = 0.2,
+        min_score: float | None = None,
+        min_joints: int | None = None,
         padding: float | None = None,
         protocol: Protocol = Protocol(),
     ) -> Predictor:
@@ -160,6 +179,8 @@ class Predictor:
             flip=flip,
             batch=batch,
             threshold=threshold,
+            min_score=min_score,
+            min_joints=min_joints,
             padding=padding,
             protocol=protocol,
         )
@@ -179,7 +200,7 @@ class Predictor:
         images: ImageSource | Sequence[ImageSource],
         boxes: Boxes | Sequence[Boxes] | None = None,
     ) -> ImagePoses | list[ImagePoses]:
-        """Everybody in an image, or in each of a list: paths, bytes or RGB arrays (H, W, 3).
+        """Everybody in an image, or in each of a list: paths, bytes, PIL images, RGB (H, W, 3).
 
         boxes: where the people are, instead of the detector: one Boxes an image. Raises
         ImageError for an image that cannot be used.
@@ -321,4 +342,13 @@ class Predictor:
             xy, each, score = xy[kept], each[kept], score[kept]
         size = (entry.image.shape[1], entry.image.shape[0])
         poses = ImagePoses(entry.name, size, self.skeleton, boxes, xy, each, score)
-        return Predicted(entry.image, poses)
+        sure = self._sure(poses, entry.detected and self.find_boxes is not whole_image)
+        return Predicted(entry.image, poses.take(sure), int((~sure).sum()))
+
+    def _sure(self, poses: ImagePoses, detected: bool) -> NDArray[np.bool_]:
+        """(P,) who has the least score and number of sure keypoints."""
+        usual = (MIN_SCORE, MIN_JOINTS) if detected else (0.0, 0)
+        score = usual[0] if self.min_score is None else self.min_score
+        joints = usual[1] if self.min_joints is None else self.min_joints
+        counted = (poses.keypoint_score > self.threshold).sum(1)
+        return np.asarray((poses.score >= score) & (counted >= joints))

@@ -21,8 +21,8 @@ FILE_NAMES: dict[Format, str] = {"coco": "poses.json", "jsonl": "poses.jsonl", "
 class ResultWriter:
     """Writes people as they come; `with ResultWriter(folder, skeleton, format) as results:`.
 
-    coco   poses.json, a list of {"file_name", "image_id", "category_id": 1, "bbox", "score",
-           "keypoints": [x, y, score] * K}
+    coco   poses.json, a list of {"file_name", "image_id", "category_id": 1, "bbox",
+           "box_score", "score", "keypoints": [x, y, score] * K}
     jsonl  poses.jsonl, the same objects, one person a line
     csv    poses.csv, one person a row, a column for each number
 
@@ -54,6 +54,7 @@ class ResultWriter:
                     "box_y",
                     "box_width",
                     "box_height",
+                    "box_score",
                     "score",
                     *points,
                 ]
@@ -65,8 +66,10 @@ class ResultWriter:
         self.images += 1
         for record in pose_records(poses, self.images):
             if self.style == "csv":
-                values = [*record["bbox"], record["score"], *record["keypoints"]]
-                self.table.writerow([record["file_name"], record["image_id"], *values])
+                values = [*record["bbox"], record["box_score"], record["score"]]
+                self.table.writerow(
+                    [record["file_name"], record["image_id"], *values, *record["keypoints"]]
+                )
             else:
                 comma = ("," if self.people else "") + "\n" if self.style == "coco" else ""
                 self.file.write(comma + json.dumps(record) + ("" if comma else "\n"))
@@ -100,8 +103,11 @@ def pose_records(poses: ImagePoses, image_id: int) -> list[dict[str, Any]]:
             "image_id": image_id,
             "category_id": 1,
             "bbox": [round(float(v), 2) for v in box],
+            "box_score": round(float(box_score), 4),
             "score": round(float(score), 4),
             "keypoints": [round(float(v), 2 + 2 * (i % 3 == 2)) for i, v in enumerate(points)],
         }
-        for box, score, points in zip(poses.boxes.xywh, poses.score, rows, strict=True)
+        for box, box_score, score, points in zip(
+            poses.boxes.xywh, poses.boxes.score, poses.score, rows, strict=True
+        )
     ]

@@ -247,6 +247,12 @@ class ImagePoses:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def take(self, people: NDArray[Any]) -> ImagePoses:
+        """Those people alone, by index or by a mask (P,)."""
+        boxes = Boxes(self.boxes.xywh[people], self.boxes.score[people])
+        parts = (self.xy[people], self.keypoint_score[people], self.score[people])
+        return ImagePoses(self.file_name, self.size, self.skeleton, boxes, *parts)
+
     def __iter__(self) -> Iterator[Pose]:
         for person in range(len(self)):
             yield Pose(

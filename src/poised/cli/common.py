@@ -75,6 +75,11 @@ def checked_out(out: Path | None) -> None:
         raise ValueError(f"{out} is a folder, expected a file to write")
 
 
+def number(count: int, one: str, many: str = "") -> str:
+    """A count with its noun: 1 image, 2 images."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
 def say(text: str, err: bool = False) -> None:
     """A line for the user; work goes on where nobody reads any more (`poised ... | head`)."""
     try:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from poised.cli.common import Engine, Format, app, errors, say
+from poised.cli.common import Engine, Format, app, errors, number, say
+
+
+class Colours(str, Enum):
+    limbs = "limbs"
+    people = "people"
+
 
 LONGEST = 200  # characters of a picture's name
 
@@ -22,14 +29,25 @@ def predict(
     whole_image: Annotated[
         bool, typer.Option("--whole-image", help="One person fills each image.")
     ] = False,
-    model: Annotated[str, typer.Option(help="A bundled pose model or an ONNX file.")] = "lsp14",
+    model: Annotated[str, typer.Option(help="Bundled, or an ONNX or safetensors file.")] = "lsp14",
     engine: Annotated[Engine, typer.Option(help="What runs the networks.")] = Engine.auto,
     flip: Annotated[bool, typer.Option(help="Average with the mirrored crop.")] = True,
     threshold: Annotated[
-        float, typer.Option(help="Least keypoint score to draw and to count.")
+        float, typer.Option(help="Keypoints above it are sure: drawn, and counted. 0 to 1.")
     ] = 0.2,
+    min_score: Annotated[
+        float | None,
+        typer.Option(help="Least pose score, 0 to 1; default: 0.1, 0 with --boxes, --whole-image."),
+    ] = None,
+    min_joints: Annotated[
+        int | None,
+        typer.Option(help="Least number of sure keypoints; default: 3, 0 likewise."),
+    ] = None,
     style: Annotated[Format, typer.Option("--format", help="Of the results.")] = Format.coco,
     draw: Annotated[bool, typer.Option(help="Write a picture for each image.")] = True,
+    colours: Annotated[
+        Colours, typer.Option(help="Tell sides apart, or people, with box and number.")
+    ] = Colours.limbs,
     batch: Annotated[int, typer.Option(help="People a network call.")] = 32,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all.")] = None,
 ) -> None:
@@ -54,8 +72,11 @@ def predict(
             flip=flip,
             batch=batch,
             threshold=threshold,
+            min_score=min_score,
+            min_joints=min_joints,
         )
-        failed = _write(predictor, images, given, out, style.value, draw)
+        painted = colours.value if draw else None
+        failed = _write(predictor, images, given, out, style.value, painted)
     if failed:
         raise typer.Exit(1)
 
@@ -66,9 +87,12 @@ def _write(
     given: dict[Path, Any] | None,
     out: Path,
     style: Any,
-    draw: bool,
+    colours: Any,
 ) -> int:
-    """Run the predictor over the images into the folder; how many were set aside or not drawn."""
+    """Run the predictor over the images into the folder; how many were set aside or not drawn.
+
+    colours: of the pictures, None for no pictures.
+    """
     from rich.console import Console
     from rich.progress import track
 
@@ -79,7 +103,7 @@ def _write(
 
     boxes = [given[path] for path in images] if given is not None else None
     names = picture_names(images)
-    failed = undrawn = 0
+    failed = undrawn = left_out = 0
     terminal = sys.stderr.isatty()
     with ResultWriter(out, predictor.skeleton, style) as results:
         stream: Any = predictor.stream(images, boxes)
@@ -92,21 +116,25 @@ def _write(
                 say(f"set aside: {result.reason}", err=True)
                 continue
             results.write(result.poses)
-            if draw:
-                picture = draw_poses(result.image, result.poses, predictor.threshold)
+            left_out += result.left_out
+            if colours is not None:
+                picture = draw_poses(result.image, result.poses, predictor.threshold, colours)
                 try:
                     write_jpeg(out / "pictures" / names[path], picture)
                 except ImageError as error:
                     undrawn += 1
                     say(f"no picture: {error}", err=True)
             if not terminal:
-                say(f"{path}: {len(result.poses)} people")
+                say(f"{path}: {number(len(result.poses), 'person', 'people')}")
     done = len(images) - failed
-    say(f"{results.people} people in {done} images -> {results.path}")
-    if draw and done > undrawn:
+    people = number(results.people, "person", "people")
+    say(f"{people} in {number(done, 'image')} -> {results.path}")
+    if left_out:
+        say(f"left out as unsure: {left_out} more (--min-score 0 --min-joints 0 shows all)")
+    if colours is not None and done > undrawn:
         say(f"pictures -> {out / 'pictures'}")
     if failed:
-        say(f"{failed} of {len(images)} images were set aside, see above", err=True)
+        say(f"set aside: {failed} of {number(len(images), 'file')}, see above", err=True)
     return failed + undrawn
 
 
