@@ -347,7 +347,7 @@ class Predictor:
 
     def _sure(self, poses: ImagePoses, detected: bool) -> NDArray[np.bool_]:
         """(P,) who has the least score and number of sure keypoints."""
-        usual = (MIN_SCORE, MIN_JOINTS) if detected else (0.0, 0)
+        usual = (MIN_SCORE, min(MIN_JOINTS, len(self.skeleton))) if detected else (0.0, 0)
         score = usual[0] if self.min_score is None else self.min_score
         joints = usual[1] if self.min_joints is None else self.min_joints
         counted = (poses.keypoint_score > self.threshold).sum(1)
