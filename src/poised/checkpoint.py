@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from poised.files import written_whole
 from poised.nets import build
+from poised.nets.lite_detector import CHANNELS
 from poised.recipe import Recipe
 from poised.types import Skeleton
 
@@ -58,6 +59,16 @@ def describe_network(recipe: Recipe, joints: int) -> dict[str, Any]:
         skeleton = Skeleton.load(recipe.skeleton)
         kind["groups"] = [list(group) for group in skeleton.groups.values()]
     return {**recipe.network.options, **kind}
+
+
+def check_network(recipe: Recipe) -> None:
+    """Build a recipe's network without memory, only to see that it can be.
+
+    Raises ValueError that names the network or option that does not exist or does not fit.
+    """
+    joints = len(Skeleton.load(recipe.skeleton)) if recipe.skeleton else CHANNELS
+    with torch.device("meta"):
+        build(**describe_network(recipe, joints))
 
 
 def load_network(path: Path) -> nn.Module:

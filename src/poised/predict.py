@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from poised.boxes.detector import Detector
 from poised.boxes.files import whole_image
-from poised.crops import apply, crop_matrices, cut, heatmap_to_crop, invert
+from poised.crops import apply, crop_areas, crop_matrices, cut, heatmap_to_crop, invert
 from poised.heatmaps import Decoder, decode, merge_flip, merge_scales
 from poised.images import ImageError, ImageSource
 from poised.read_ahead import read_ahead
@@ -68,6 +68,8 @@ class Protocol:
     pyramid, averaged. decoder: of the heatmaps, None for the model's own. rescore: a pose's score
     is its box's x its mean keypoint's, else its box's. pose_nms: which of an image's poses are
     dropped, by OKS, and its threshold; None: hard above SAME_PERSON, but none of given boxes.
+    public: as HRNet's public code has it, on which figures of classic crops rest: scores above 1
+    stay, poses are alike by the area of the grown boxes, annotated boxes are cleaned.
     """
 
     shift: bool | None = None
@@ -75,6 +77,7 @@ class Protocol:
     decoder: Decoder | None = None
     rescore: bool = True
     pose_nms: tuple[PoseNms, float] | None = None
+    public: bool = False
 
 
 class Predictor:
@@ -250,7 +253,8 @@ class Predictor:
         xy, score = decode(maps, self.decoder, notes["sigma"])
         points = apply(invert(matrices), heatmap_to_crop(xy, notes["stride"], notes["crop"]))
         for row, (entry, person) in enumerate(people):
-            entry.xy[person], entry.score[person] = points[row], score[row].clip(0, 1)
+            most = None if self.protocol.public else 1
+            entry.xy[person], entry.score[person] = points[row], score[row].clip(0, most)
             entry.left -= 1
 
     def _scaled(self, matrices: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
@@ -267,7 +271,9 @@ class Predictor:
 
     def crops(self, images: Sequence[Image], matrices: NDArray[np.float64]) -> NDArray[np.float32]:
         """(N, 3, H, W), normalised as the network wants it; of N images by matrices (N, 2, 3)."""
-        crops = np.stack([cut(i, m, self.size) for i, m in zip(images, matrices, strict=True)])
+        kind = self.session.metadata["crop"]
+        pairs = zip(images, matrices, strict=True)
+        crops = np.stack([cut(image, matrix, self.size, kind) for image, matrix in pairs])
         return np.ascontiguousarray(((crops - self.mean) / self.std).transpose(0, 3, 1, 2))
 
     def heatmaps(
@@ -302,6 +308,8 @@ class Predictor:
         kind, limit = self.pose_nms(entry.detected)
         if kind != "none":
             area = boxes.xywh[:, 2] * boxes.xywh[:, 3]
+            if self.protocol.public:
+                area = crop_areas(entry.matrices, self.size)
             kept = oks_nms(xy, area, score, self.skeleton.sigmas, limit, kind)
             boxes = Boxes(boxes.xywh[kept], boxes.score[kept])
             xy, each, score = xy[kept], each[kept], score[kept]

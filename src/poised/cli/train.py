@@ -82,6 +82,12 @@ def show_recipe(
         from poised.recipe import load_recipe, recipe_files
 
         recipe = load_recipe(name, overrides or [])
+        try:
+            from poised.checkpoint import check_network
+
+            check_network(recipe)
+        except ImportError:
+            typer.echo("network.options are not checked: pip install 'poised[train]'", err=True)
         typer.echo(f"# {recipe_files().get(name, name)}")
         values = recipe.model_dump(mode="json")
         typer.echo(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100), nl=False)

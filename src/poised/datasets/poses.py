@@ -49,7 +49,7 @@ class PoseCrops:
             kind=geometry.crop,
         )
         crop = jitter_colour(
-            cut(read_image(person.image), matrix, geometry.size), chance.colour, rng
+            cut(read_image(person.image), matrix, geometry.size, geometry.crop), chance.colour, rng
         )
         xy = crop_to_heatmap(
             apply(matrix[None], person.xy[None])[0], geometry.stride, geometry.crop
