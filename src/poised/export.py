@@ -1,4 +1,4 @@
-"""A trained network as ONNX with fp16 weights, and everything a predictor must know inside it."""
+"""A trained network as ONNX, and everything a predictor must know inside it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.onnx import TrainingMode
 
 from poised.checkpoint import load_network, read_tensors
 from poised.files import written_whole
@@ -92,9 +93,14 @@ def exported(weights: Path) -> tuple[nn.Module, Recipe]:
     return whole.eval(), recipe
 
 
-def export_onnx(weights: Path, out: Path) -> Path:
-    """Write `weights` (a .safetensors of `poised train`) as ONNX; the number of images is free."""
+def export_onnx(weights: Path, out: Path, halve: bool | None = None) -> Path:
+    """Write `weights` (a .safetensors of `poised train`) as ONNX; the number of images is free.
+
+    halve: store weights as fp16; None: as the recipe's `export.precision` says. They are rounded
+    once: batch norms are left to the engine to fold, as folded fp16 weights would be rounded again.
+    """
     module, recipe = exported(weights)
+    halve = recipe.export.precision == "fp16" if halve is None else halve
     metadata = model_metadata(recipe)
     width, height = metadata["input_wh"]
     detects = metadata["kind"] == "detector"
@@ -106,12 +112,15 @@ def export_onnx(weights: Path, out: Path) -> Path:
             str(partial),
             dynamo=False,
             opset_version=OPSET,
+            training=TrainingMode.PRESERVE if halve else TrainingMode.EVAL,  # EVAL folds
+            do_constant_folding=not halve,
             input_names=["images"],
             output_names=outputs,
             dynamic_axes={name: {0: "N"} for name in ["images", *outputs]},
         )
         model = onnx.load(str(partial))
-        halve_weights(model)
+        if halve:
+            halve_weights(model)
         onnx.helper.set_model_props(model, {"poised": json.dumps(metadata)})
         onnx.checker.check_model(model)
         onnx.save(model, str(partial))

@@ -168,9 +168,9 @@ def train(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> P
             break
     save()
     weights = out / f"{recipe.name}.safetensors"
-    save_tensors(
-        weights, halved(average), {"network": kind, "recipe": recipe.model_dump(mode="json")}
-    )
+    small = halved(average)  # raises where a weight is not finite
+    kept = small if recipe.export.precision == "fp16" else average
+    save_tensors(weights, kept, {"network": kind, "recipe": recipe.model_dump(mode="json")})
     say(f"{step} steps, {spent + time.monotonic() - start:.0f} s -> {weights}")
     board.finalize("success")
     return weights
