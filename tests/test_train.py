@@ -17,7 +17,13 @@ from typer.testing import CliRunner
 
 from poised.boxes.detector import Detector
 from poised.boxes.nms import nms
-from poised.checkpoint import halved, load_network, read_tensors
+from poised.checkpoint import (
+    describe_network,
+    halved,
+    load_network,
+    read_tensors,
+    save_tensors,
+)
 from poised.cli import app
 from poised.datasets.lspet import read_lspet
 from poised.datasets.mosaics import Mosaics, listed_pictures
@@ -311,6 +317,30 @@ def test_what_fp16_cannot_hold_stays_fp32() -> None:
     model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [], [], values))
     halve_weights(model)
     assert {tensor.name for tensor in model.graph.initializer} == {"a.half", "b"}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_weights_are_rounded_once_or_not_at_all(tmp_path: Path, precision: str) -> None:
+    """The ONNX file's maps are those of the weights file, to fp32's noise."""
+    recipe = load_recipe("lsp14", [*TINY, f"export.precision={precision}"])
+    torch.manual_seed(0)
+    network = build(**describe_network(recipe, 14))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as after a training: folding them matters
+            for value in (module.weight.data, module.running_var):
+                value.uniform_(0.3, 1.7)
+    tensors = network.state_dict()
+    kept = halved(tensors) if precision == "fp16" else tensors
+    notes = {"network": describe_network(recipe, 14), "recipe": recipe.model_dump(mode="json")}
+    save_tensors(tmp_path / "tiny.safetensors", kept, notes)
+    model = export_onnx(tmp_path / "tiny.safetensors", tmp_path / "tiny.onnx")
+    images = np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32)
+    want = Session(model, "torch").run(images)["heatmaps"]
+    got = Session(model, "openvino", 1).run(images)["heatmaps"]
+    np.testing.assert_allclose(got, want, atol=3e-5 * np.abs(want).max())
+    kinds = {tensor.data_type for tensor in onnx.load(str(model)).graph.initializer}
+    assert (onnx.TensorProto.FLOAT16 in kinds) == (precision == "fp16")
 
 
 def test_the_schedule_rises_and_falls() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from poised.files import written_whole
 from poised.nets import build
+from poised.nets.lite_detector import CHANNELS
 from poised.recipe import Recipe
 from poised.types import Skeleton
 
@@ -77,6 +78,16 @@ def recipe_network(recipe: Recipe, found: Mapping[str, Any], source: str) -> dic
             f"{recipe.skeleton} of {len(Skeleton.load(recipe.skeleton))}"
         )
     return described
+
+
+def check_network(recipe: Recipe) -> None:
+    """Build a recipe's network without memory, only to see that it can be.
+
+    Raises ValueError that names the network or option that does not exist or does not fit.
+    """
+    joints = len(Skeleton.load(recipe.skeleton)) if recipe.skeleton else CHANNELS
+    with torch.device("meta"):
+        build(**describe_network(recipe, joints))
 
 
 def load_network(path: Path) -> nn.Module:

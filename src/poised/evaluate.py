@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from poised.boxes.files import BoxFileError, boxes_of, read_boxes
 from poised.boxes.nms import NmsKind, suppress
+from poised.crops import clean_boxes
 from poised.datasets import Person, known, read_people, read_with_truth
+from poised.files import write_text
+from poised.images import image_size
 from poised.metrics.coco import (
     CROWDED,
     ResultsError,
@@ -28,6 +33,9 @@ from poised.predict import Predictor
 from poised.runtime import find_model
 from poised.types import Boxes, Skeleton
 
+OF_COCO_FORM = ("oks", "crowdpose")  # metrics
+NO_RESULTS = "{} has no results format; coco and crowdpose have"
+CLEANED = "truth, clipped to the image and a pixel smaller"  # as HRNet's reader does
 TOTAL = {"mpii": "labelled mean", "lsp": "mean", "lspet": "mean"}  # what papers call Total
 BoxesFrom = Literal["truth", "detector", "image"]
 
@@ -55,6 +63,7 @@ def evaluate_model(
     skeleton: str | None = None,
     length_of: Length = "torso",
     crowd: tuple[float, float] = CROWDED,
+    write_to: Path | None = None,
 ) -> Evaluation:
     """Predict a data set's people and score them by its metric.
 
@@ -63,51 +72,33 @@ def evaluate_model(
     Only keypoints that both skeletons name count.
     also_at: more limits for PCK's mean, e.g. the 0.11 that HRNet's code prints as "Mean@0.1".
     skeleton: of the data set, where it is not its usual one; length_of: PCK's reference; crowd:
-    the crowd indices at which CrowdPose's medium and hard begin.
+    the crowd indices at which CrowdPose's medium and hard begin. write_to: a results file in COCO's
+    form, with the data set's image ids; a part without annotations then has no figures.
     """
     predictor = copy.copy(predictor)
     predictor.min_score, predictor.min_joints = 0.0, 0  # AP ranks everybody by score
-    of_coco_form = known(dataset).metric in ("oks", "crowdpose")
-    if of_coco_form:
+    protocol = _protocol(dataset, split, root) | _how(predictor, boxes, detector, nms)
+    if known(dataset).metric in OF_COCO_FORM:
         people, named, truth, folder = read_with_truth(dataset, root, split, skeleton)
-    else:
-        people, named = read_people(dataset, root, split, skeleton)
-    _somebody(people, root, split)
-    protocol = _protocol(dataset, split, root) | {
-        "boxes": boxes if isinstance(boxes, str) else boxes.name,
-        "flip": predictor.flip,
-        "padding": predictor.padding,
-        "shift": predictor.shift,
-        "scales": list(predictor.protocol.scales),
-        "decoder": predictor.decoder,
-        "crop": predictor.session.metadata["crop"],
-        "pose_score": f"box score x mean keypoint score above {predictor.threshold}"
-        if predictor.protocol.rescore
-        else "box score",
-        "model": ", ".join(session.path.name for session in predictor.sessions),
-        "model_sha256": ", ".join(sha256(session.path) for session in predictor.sessions),
-        "engine": predictor.session.engine,
-    }
-    if isinstance(boxes, Path):
-        if not boxes.is_file():
-            raise BoxFileError(f"{boxes}: no such box file; or give truth, detector or image")
-        protocol |= {"boxes_sha256": sha256(boxes), "box_nms": list(nms)}
-    if boxes == "detector":
-        file = find_model(detector)
-        protocol |= {"detector": file.name, "detector_sha256": sha256(file)}
-    kind, limit = predictor.pose_nms(detected=boxes in ("detector", "image"))
-    protocol["pose_nms"] = "none" if kind == "none" else f"{kind}, OKS {limit}"
-    places = _shared_keypoints(predictor.skeleton, named)
-    if of_coco_form:
-        results, used = _results(predictor, truth, people, folder, places, boxes, nms)
+        if write_to is None:
+            _somebody(people, root, split)
+        places = _shared_keypoints(predictor.skeleton, named)
+        results, used = _results(predictor, truth, people, folder, named, places, boxes, nms)
+        if write_to is not None:
+            write_text(write_to, json.dumps(results) + "\n")
         counted = sorted(places)
         done = score_results(dataset, named, truth, people, results, protocol, counted, crowd)
-        if boxes != "truth":
+        if people and boxes != "truth":
             found_boxes = box_figures(truth, used)
             done.figures.update({name: round(100 * v, 3) for name, v in found_boxes.items()})
         return replace(done, predictor=predictor)
+    if write_to is not None:
+        raise ValueError(NO_RESULTS.format(dataset))
+    people, named = read_people(dataset, root, split, skeleton)
+    _somebody(people, root, split)
     if boxes not in ("truth", "image"):
         raise ValueError(f"{dataset} is scored person by person: its boxes are truth or image")
+    places = _shared_keypoints(predictor.skeleton, named)
     given = None if boxes == "image" else [_sure(person.xywh[None]) for person in people]
     poses = predictor.predict([person.image for person in people], given)
     xy = np.full((len(people), len(named), 2), np.nan)
@@ -116,6 +107,43 @@ def evaluate_model(
     counted = sorted(places)
     done = score_people(dataset, named, people, xy, protocol, counted, also_at, length_of)
     return replace(done, predictor=predictor)
+
+
+def _how(
+    predictor: Predictor, boxes: BoxesFrom | Path, detector: str, nms: tuple[NmsKind, float]
+) -> dict[str, Any]:
+    """All that a figure depends on in a model, its boxes and crops; raises BoxFileError."""
+    public = predictor.protocol.public
+    protocol = {
+        "boxes": boxes if isinstance(boxes, str) else boxes.name,
+        "flip": predictor.flip,
+        "padding": predictor.padding,
+        "shift": predictor.shift,
+        "scales": list(predictor.protocol.scales),
+        "decoder": predictor.decoder,
+        "crop": predictor.session.metadata["crop"],
+        "opencv": cv2.__version__,
+        "keypoint_score": "the map's maximum" + ("" if public else ", at most 1"),
+        "pose_score": f"box score x mean keypoint score above {predictor.threshold}"
+        if predictor.protocol.rescore
+        else "box score",
+        "model": ", ".join(session.path.name for session in predictor.sessions),
+        "model_sha256": ", ".join(sha256(session.path) for session in predictor.sessions),
+        "engine": predictor.session.engine,
+    }
+    if boxes == "truth" and public:
+        protocol["boxes"] = CLEANED
+    if isinstance(boxes, Path):
+        if not boxes.is_file():
+            raise BoxFileError(f"{boxes}: no such box file; or give truth, detector or image")
+        protocol |= {"boxes_sha256": sha256(boxes), "box_nms": list(nms)}
+    if boxes == "detector":
+        file = find_model(detector)
+        protocol |= {"detector": file.name, "detector_sha256": sha256(file)}
+    kind, limit = predictor.pose_nms(detected=boxes in ("detector", "image"))
+    area = "grown box" if public else "box"
+    protocol["pose_nms"] = "none" if kind == "none" else f"{kind}, OKS {limit} by the {area}'s area"
+    return protocol
 
 
 def evaluate_results(
@@ -130,8 +158,8 @@ def evaluate_results(
 
     Where every record has a `file_name`, as ours do, it says which image is meant.
     """
-    if known(dataset).metric not in ("oks", "crowdpose"):
-        raise ValueError(f"{dataset} has no results format; coco and crowdpose have")
+    if known(dataset).metric not in OF_COCO_FORM:
+        raise ValueError(NO_RESULTS.format(dataset))
     people, named, truth, _ = read_with_truth(dataset, root, split, skeleton)
     _somebody(people, root, split)
     values = read_results(results)
@@ -193,6 +221,7 @@ def _results(
     truth: dict[str, Any],
     people: list[Person],
     folder: Path,
+    skeleton: Skeleton,
     places: dict[int, int],
     boxes: BoxesFrom | Path,
     nms: tuple[NmsKind, float],
@@ -202,20 +231,15 @@ def _results(
     paths = [folder / image["file_name"] for image in images]
     given: list[Boxes] | None = None
     if boxes == "truth":
-        by_image: dict[int, list[NDArray[Any]]] = {image["id"]: [] for image in images}
-        for person in people:
-            if not person.ignored:
-                by_image[person.image_id].append(person.xywh)
-        given = [_sure(np.array(rows, np.float64).reshape(-1, 4)) for rows in by_image.values()]
+        given = _annotated(images, paths, people, predictor.protocol.public)
     elif isinstance(boxes, Path):
         names = {image["id"]: image["file_name"] for image in images}
         named = boxes_of(read_boxes(boxes, names, category), paths, boxes)
         given = [suppress(named[path], *nms) for path in paths]
-    keypoints = len(people[0].visible)
     results, used = [], []
     for image, poses in zip(images, predictor.predict(paths, given), strict=True):
         for pose, box_score in zip(poses, poses.boxes.score.tolist(), strict=True):
-            triples = np.zeros((keypoints, 3))
+            triples = np.zeros((len(skeleton), 3))
             mine = list(places.values())
             triples[list(places), :2] = pose.xy[mine]
             triples[list(places), 2] = pose.keypoint_score[mine]
@@ -223,3 +247,24 @@ def _results(
             used.append({**one, "bbox": pose.box.tolist(), "score": box_score})
             results.append({**one, "keypoints": triples.ravel().tolist(), "score": pose.score})
     return results, used
+
+
+def _annotated(
+    images: Sequence[dict[str, Any]], paths: Sequence[Path], people: Sequence[Person], clean: bool
+) -> list[Boxes]:
+    """Each image's annotated people to be found; clean: as HRNet's reader cleans their boxes."""
+    by_image: dict[int, list[NDArray[Any]]] = {image["id"]: [] for image in images}
+    for person in people:
+        if not person.ignored:
+            by_image[person.image_id].append(person.xywh)
+    given = []
+    for path, rows in zip(paths, by_image.values(), strict=True):
+        xywh = np.array(rows, np.float64).reshape(-1, 4)
+        if clean and rows:
+            size = image_size(path)
+            if isinstance(size, str):
+                raise ValueError(f"{path}: {size}")
+            xywh = clean_boxes(xywh, np.broadcast_to(size, (len(rows), 2)))
+            xywh = xywh[~np.isnan(xywh).any(1)]
+        given.append(_sure(xywh))
+    return given

@@ -14,6 +14,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.onnx import TrainingMode
 
 from poised.checkpoint import load_network, read_tensors, recipe_network
 from poised.files import written_whole
@@ -126,12 +127,17 @@ def _recipe_beside(weights: Path) -> Recipe:
     )
 
 
-def export_onnx(weights: Path, out: Path, halve: bool = True, recipe: Recipe | None = None) -> Path:
+def export_onnx(
+    weights: Path, out: Path, halve: bool | None = None, recipe: Recipe | None = None
+) -> Path:
     """Write `weights`, a .safetensors of ours, as ONNX; the number of images is free.
 
-    halve: store the weights as fp16. recipe: see `exported`.
+    halve: store weights as fp16; None: as the recipe's `export.precision` says. They are rounded
+    once: batch norms are left to the engine to fold, as folded fp16 weights would be rounded again.
+    recipe: see `exported`.
     """
     module, recipe = exported(weights, recipe)
+    halve = recipe.export.precision == "fp16" if halve is None else halve
     metadata = model_metadata(recipe)
     width, height = metadata["input_wh"]
     detects = metadata["kind"] == "detector"
@@ -144,6 +150,8 @@ def export_onnx(weights: Path, out: Path, halve: bool = True, recipe: Recipe | N
             str(partial),
             dynamo=False,
             opset_version=OPSET,
+            training=TrainingMode.PRESERVE if halve else TrainingMode.EVAL,  # EVAL folds
+            do_constant_folding=not halve,
             input_names=["images"],
             output_names=outputs,
             dynamic_axes={name: {0: "N"} for name in ["images", *outputs]},

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from poised.boxes.detector import Detector
 from poised.boxes.files import whole_image
-from poised.crops import apply, crop_matrices, cut, grown, heatmap_to_crop, invert
+from poised.crops import (
+    apply,
+    crop_areas,
+    crop_matrices,
+    cut,
+    grown,
+    heatmap_to_crop,
+    invert,
+)
 from poised.heatmaps import Decoder, decode, merge_flip, merge_scales
 from poised.images import ImageError, ImageSource
 from poised.read_ahead import read_ahead
@@ -73,6 +81,8 @@ class Protocol:
     pyramid, averaged. decoder: of the heatmaps, None for the model's own. rescore: a pose's score
     is its box's x its mean keypoint's, else its box's. pose_nms: which of an image's poses are
     dropped, by OKS, and its threshold; None: hard above SAME_PERSON, but none of given boxes.
+    public: as HRNet's public code has it, on which figures of classic crops rest: scores above 1
+    stay, poses are alike by the area of the grown boxes, annotated boxes are cleaned.
     """
 
     shift: bool | None = None
@@ -80,6 +90,7 @@ class Protocol:
     decoder: Decoder | None = None
     rescore: bool = True
     pose_nms: tuple[PoseNms, float] | None = None
+    public: bool = False
 
 
 class Predictor:
@@ -268,7 +279,8 @@ class Predictor:
         xy, score = decode(maps, self.decoder, notes["sigma"])
         points = apply(invert(matrices), heatmap_to_crop(xy, notes["stride"], notes["crop"]))
         for row, (entry, person) in enumerate(people):
-            entry.xy[person], entry.score[person] = points[row], score[row].clip(0, 1)
+            most = None if self.protocol.public else 1
+            entry.xy[person], entry.score[person] = points[row], score[row].clip(0, most)
             entry.left -= 1
 
     def _scaled(self, matrices: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
@@ -295,8 +307,9 @@ class Predictor:
         """
         factor = self.session.metadata.get("blacked")
         inside = [None] * len(boxes) if factor is None else grown(boxes, factor)
+        kind = self.session.metadata["crop"]
         people = zip(images, matrices, inside, strict=True)
-        crops = np.stack([cut(image, matrix, self.size, box) for image, matrix, box in people])
+        crops = np.stack([cut(image, m, self.size, kind, box) for image, m, box in people])
         return np.ascontiguousarray(((crops - self.mean) / self.std).transpose(0, 3, 1, 2))
 
     def heatmaps(
@@ -337,6 +350,8 @@ class Predictor:
         kind, limit = self.pose_nms(entry.detected)
         if kind != "none":
             area = boxes.xywh[:, 2] * boxes.xywh[:, 3]
+            if self.protocol.public:
+                area = crop_areas(entry.matrices, self.size)
             kept = oks_nms(xy, area, score, self.skeleton.sigmas, limit, kind)
             boxes = Boxes(boxes.xywh[kept], boxes.score[kept])
             xy, each, score = xy[kept], each[kept], score[kept]

@@ -150,7 +150,9 @@ def _train(recipe: Recipe, out: Path, restart: bool, say: Callable[[str], None])
                 saved = time.monotonic()
     save()
     weights = out / f"{recipe.name}.safetensors"
-    save_tensors(weights, halved(state.average), {"network": kind, "recipe": about["recipe"]})
+    small = halved(state.average)  # raises where a weight is not finite
+    kept = small if recipe.export.precision == "fp16" else state.average
+    save_tensors(weights, kept, {"network": kind, "recipe": about["recipe"]})
     say(f"{state.step} steps, {state.seconds:.0f} s -> {weights}")
     board.finalize("success")
     return weights

@@ -23,10 +23,17 @@ Part = Annotated[str | None, typer.Option(help="Of the data set; default: the us
 Row = Annotated[
     str | None, typer.Option(help="A recipe: its data set, protocol of testing, paper's figures.")
 ]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key=value of the recipe, e.g. test.decoder=quarter")
+]
 Models = Annotated[
     list[str], typer.Option("--model", help="Bundled, or an ONNX file; several are averaged.")
 ]
 Results = Annotated[Path | None, typer.Option(help="Score this COCO results file, no model.")]
+Server = Annotated[
+    Path | None,
+    typer.Option(help="Also write the predictions here in COCO's form, as its server takes them."),
+]
 BoxesOf = Annotated[
     str | None, typer.Option(help="truth, detector, image, or a box file; default: the recipe's.")
 ]
@@ -48,6 +55,7 @@ Threads = Annotated[int | None, typer.Option(help="CPU threads; default: all.")]
 @app.command()
 def evaluate(
     data: Data,
+    overrides: Overrides = None,
     dataset: Name = None,
     split: Part = None,
     recipe: Row = None,
@@ -64,33 +72,43 @@ def evaluate(
     threads: Threads = None,
     at: Annotated[list[float] | None, typer.Option(help="One more limit for PCK's mean.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write figures and protocol here.")] = None,
+    results: Server = None,
 ) -> None:
     """Score a model or a results file by its data set's own metric, and say how it was done."""
     with errors(), extra("train"):
         from rich.table import Table
 
         from poised.evaluate import TOTAL
-        from poised.recipe import load_recipe
 
         checked_out(out)
+        checked_out(results)
+        if results is not None and predictions is not None:
+            raise ValueError("--results writes a model's predictions; --predictions has no model")
+        row = _row(recipe, overrides)
         done = _measure(
             data,
-            (dataset, split, recipe),
+            (dataset, split, row),
             (models, engine, flip, padding, threads),
             (predictions, boxes, detector),
             (skeleton, length, crowd, at or ()),
+            results,
         )
         if out is not None:
             done.write(out)
-        reported = load_recipe(recipe).reported if recipe else ()
+        reported = row.reported if row else ()
         table = Table("", "measured", *(f"{r.source}\n{r.row}" for r in reported))
         for figure, value in done.figures.items():
             name = "Total" if figure == TOTAL.get(done.protocol["dataset"]) else figure
             known = (str(row.figures.get(name, "")) for row in reported)
             table.add_row(figure, f"{value:.1f}", *known)
-        print_table(table)
+        if done.figures:
+            print_table(table)
+        else:
+            say("nobody is annotated here: no figures")
         for field, value in done.protocol.items():
             say(f"{field}: {value}")
+        if results is not None:
+            say(f"{done.protocol['predictions_counted']} people -> {results}")
         if out is not None:
             say(f"figures and protocol -> {out}")
 
@@ -99,6 +117,7 @@ def evaluate(
 def report(
     data: Data,
     out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    overrides: Overrides = None,
     dataset: Name = None,
     split: Part = None,
     recipe: Row = None,
@@ -122,7 +141,7 @@ def report(
         checked_out(out)
         done = _measure(
             data,
-            (dataset, split, recipe),
+            (dataset, split, _row(recipe, overrides)),
             (models, engine, flip, padding, threads),
             (predictions, boxes, detector),
             (skeleton, length, crowd, ()),
@@ -131,43 +150,58 @@ def report(
         typer.echo(f"{len(done.matched.people)} people -> {out}")
 
 
+def _row(recipe: str | None, overrides: Sequence[str] | None) -> Any:
+    """The recipe as it is asked for, or None."""
+    from poised.recipe import load_recipe
+
+    if recipe is None and overrides:
+        raise ValueError(f"{overrides[0]} changes a recipe: name it by --recipe")
+    return load_recipe(recipe, overrides or ()) if recipe else None
+
+
 def _measure(
     data: Path,
-    what: tuple[str | None, str | None, str | None],
+    what: tuple[str | None, str | None, Any],
     how: tuple[list[str], Engine, bool, float | None, int | None],
     where: tuple[Path | None, str | None, str],
     which: tuple[str | None, Length, tuple[float, float] | None, Sequence[float]],
+    write_to: Path | None = None,
 ) -> Any:
-    """The evaluation that the options ask for."""
+    """The evaluation that the options ask for; what they leave open is the recipe's."""
     from poised.evaluate import evaluate_model, evaluate_results, usual_split
     from poised.predict import Predictor, Protocol
-    from poised.recipe import Test, load_recipe
+    from poised.recipe import Test
 
-    dataset, split, recipe = what
+    dataset, split, row = what
     models, engine, flip, padding, threads = how
     predictions, boxes, detector = where
-    row = load_recipe(recipe) if recipe else None
     name = dataset or (row.dataset.name if row else None)
     if name is None:
         raise ValueError("name the data set: --dataset, or a --recipe")
     part = split or (row.test.split if row else usual_split(name))
     skeleton, length, crowd, also_at = which
     test = row.test if row else Test()
+    if row and name == row.dataset.name:
+        skeleton = skeleton or row.skeleton
     if predictions is not None:
         return evaluate_results(predictions, name, data, part, skeleton, crowd or test.crowd)
     if boxes is None and test.boxes == "detected":
         raise ValueError(
-            f"{recipe} was tested on boxes of {test.detector}: give --boxes FILE or detector, or "
+            f"{row.name} was tested on boxes of {test.detector}: give --boxes FILE or detector, or "
             "--boxes truth for the annotated ones, on which figures are higher"
         )
     boxes = boxes or test.boxes
     if test.ensemble and len(models) != 1 + len(test.ensemble):
         raise ValueError(
-            f"{recipe} averages its model with those of {', '.join(test.ensemble)}: give --model "
+            f"{row.name} averages its model with those of {', '.join(test.ensemble)}: give --model "
             f"{1 + len(test.ensemble)} times"
         )
     poses = None if test.pose_nms is None else (test.pose_nms, test.pose_nms_threshold)
-    asked = Protocol(test.shift, test.scales, test.decoder, test.rescore, poses)
+    asked = Protocol()
+    if row:
+        rescore = asked.rescore if test.rescore is None else test.rescore
+        public = row.input.crop == "classic"
+        asked = Protocol(test.shift, test.scales, test.decoder, rescore, poses, public)
     predictor = Predictor.load(
         models,
         detector=detector if boxes == "detector" else None,
@@ -176,7 +210,7 @@ def _measure(
         flip=flip and test.flip,
         threshold=test.threshold,
         padding=padding,
-        protocol=asked if row else Protocol(),
+        protocol=asked,
     )
     predictor.padding *= test.enlarge
     source: Any = boxes if boxes in ("truth", "detector", "image") else Path(boxes)
@@ -192,6 +226,7 @@ def _measure(
         skeleton=skeleton,
         length_of=length.value,
         crowd=crowd or test.crowd,
+        write_to=write_to,
     )
 
 

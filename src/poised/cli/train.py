@@ -86,6 +86,12 @@ def show_recipe(
         from poised.recipe import load_recipe, recipe_files
 
         recipe = load_recipe(name, overrides or [])
+        try:
+            from poised.checkpoint import check_network
+
+            check_network(recipe)
+        except ImportError:
+            typer.echo("network.options are not checked: pip install 'poised[train]'", err=True)
         typer.echo(f"# {recipe_files().get(name, name)}")
         values = recipe.model_dump(mode="json")
         typer.echo(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100), nl=False)
@@ -175,4 +181,4 @@ def export(
         checked_out(out)
         plan = load_recipe(recipe) if recipe else None
         out.parent.mkdir(parents=True, exist_ok=True)
-        typer.echo(f"{weights} -> {export_onnx(weights, out, not fp32, plan)}")
+        typer.echo(f"{weights} -> {export_onnx(weights, out, False if fp32 else None, plan)}")

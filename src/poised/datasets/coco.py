@@ -1,8 +1,9 @@
 """COCO's keypoint format: COCO itself, CrowdPose, and anybody's own file of that form.
 
-Layouts that are looked for under root, for a split S: `annotations/person_keypoints_S.json` (COCO),
-`json/crowdpose_S.json` or `crowdpose_S.json` (CrowdPose), `S` itself where it ends in .json; the
-images in `S/`, `images/S/`, `images/` or root.
+Layouts that are looked for under root, for a split S: `annotations/person_keypoints_S.json` or, of
+a part without labels, `annotations/image_info_S.json` (COCO), `json/crowdpose_S.json` or
+`crowdpose_S.json` (CrowdPose), `S` itself where it ends in .json; the images in `S/`, `images/S/`,
+the same of `test2017` for `test-dev2017`, `images/` or root.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
     "category_id": lambda v: isinstance(v, int),
     "bbox": lambda v: isinstance(v, list) and len(v) == 4,
     "keypoints": lambda v: isinstance(v, list) and len(v) > 0 and len(v) % 3 == 0,
+    "num_keypoints": lambda v: v is None or isinstance(v, int),
 }
 
 
@@ -36,6 +38,7 @@ def read_annotations(root: Path, split: str) -> tuple[dict[str, Any], Path]:
     """
     names = [
         f"annotations/person_keypoints_{split}.json",
+        f"annotations/image_info_{split}.json",
         f"json/crowdpose_{split}.json",
         f"crowdpose_{split}.json",
     ]
@@ -51,8 +54,11 @@ def read_annotations(root: Path, split: str) -> tuple[dict[str, Any], Path]:
         raise DatasetError(f"{path}: not JSON, or cut short: {error}") from error
     if not isinstance(values, dict):
         raise DatasetError(f"{path}: needs images and annotations")
+    if path.name.startswith("image_info_"):  # COCO's form of a part whose labels are not public
+        values.setdefault("annotations", [])
     _check(values, path)
-    folders = [root / split, root / "images" / split, root / "images", root]
+    parts = [split, split.replace("test-dev", "test")]  # test-dev's images are among the test's
+    folders = [root / f / part for part in parts for f in ("", "images")] + [root / "images", root]
     some = [
         str(i["file_name"]) for i in values["images"][:: len(values["images"]) // LOOKED_FOR + 1]
     ]
@@ -115,6 +121,9 @@ def _numbers(row: Any) -> bool:
 def read_coco(root: Path, split: str) -> list[Person]:
     """Every annotated person, crowd regions and people without keypoints marked as ignored.
 
+    Who is without is said by the annotation's own `num_keypoints` where it has one: CrowdPose's
+    counts neither head nor neck.
+
     split: train2017, val2017, or a JSON file's name under root. Raises what `read_annotations`
     raises.
     """
@@ -142,11 +151,17 @@ def people_of(values: dict[str, Any], folder: Path) -> list[Person]:
             occluded=hidden[i],
             image_id=a["image_id"],
             area=person_area(a),
-            ignored=bool(a.get("iscrowd", 0)) or not bool(labelled[i].any()),
+            ignored=bool(a.get("iscrowd", 0)) or not keypoint_count(a),
             crowd_index=images[a["image_id"]].get("crowdIndex"),
         )
         for i, a in enumerate(annotations)
     ]
+
+
+def keypoint_count(annotation: dict[str, Any]) -> int:
+    """The annotation's own `num_keypoints`, or where there is none how many are labelled."""
+    own = annotation.get("num_keypoints")
+    return sum(flag > 0 for flag in annotation["keypoints"][2::3]) if own is None else int(own)
 
 
 def person_area(annotation: dict[str, Any]) -> float:
@@ -178,10 +193,10 @@ def to_coco(
                 "id": index + 1,
                 "image_id": person.image_id,
                 "category_id": 1,
-                "iscrowd": int(person.ignored and bool(person.visible.any())),
+                "iscrowd": 0,
                 "bbox": person.xywh.tolist(),
                 "area": area,
-                "num_keypoints": int(person.visible.sum()),
+                "num_keypoints": 0 if person.ignored else int(person.visible.sum()),
                 "keypoints": np.concatenate([xy, flags[:, None]], 1).ravel().tolist(),
             }
         )

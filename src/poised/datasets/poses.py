@@ -58,7 +58,7 @@ class PoseCrops:
             kind=geometry.crop,
         )
         inside = None if geometry.blacked is None else grown(box, geometry.blacked)
-        crop = cut(read_image(person.image), matrix, geometry.size, inside)
+        crop = cut(read_image(person.image), matrix, geometry.size, geometry.crop, inside)
         crop = jitter_colour(crop, chance.colour, rng)
         if rng.random() < chance.patch:
             other = self.people[rng.integers(len(self.people))]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poised.datasets import DATASETS, Person
-from poised.datasets.coco import person_area
+from poised.datasets.coco import keypoint_count, person_area
 from poised.files import write_text
 from poised.metrics.coco import CROWDED, crowdpose_figures, evaluator_name, oks_figures
 from poised.metrics.matching import Matched, match, pair
@@ -86,7 +86,7 @@ def score_results(
     counted: list[int],
     crowd: tuple[float, float] = CROWDED,
 ) -> Evaluation:
-    """OKS figures in percent, over the counted keypoints.
+    """OKS figures in percent, over the counted keypoints; none where nobody is annotated.
 
     crowd: the crowd indices at which CrowdPose's medium and hard begin.
     """
@@ -96,13 +96,15 @@ def score_results(
     for annotation in truth["annotations"]:
         triples = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)
         triples[left_out] = 0
-        labelled = int((triples[:, 2] > 0).sum())
+        has = keypoint_count(annotation)  # 0: to be ignored; CrowdPose's own leaves out the head
+        if left_out.any():
+            has = min(has, int((triples[:, 2] > 0).sum()))
         annotations.append(
             {
                 **annotation,
                 "area": person_area(annotation),
                 "keypoints": triples.ravel().tolist(),
-                "num_keypoints": labelled,
+                "num_keypoints": has,
             }
         )
     scored = {**truth, "annotations": annotations}
@@ -118,6 +120,9 @@ def score_results(
         "results_area": "box" if results and results[0].get("bbox") else "keypoints' extent",
         "truth_sha256": fingerprint(people),
     }
+    if not people:
+        nobody: dict[str, list[Any]] = {"image": [], "scored": [], "possible": []}
+        return Evaluation({}, protocol, nobody, match(people, results, skeleton, counted))
     if DATASETS[dataset].metric == "oks":
         figures = oks_figures(scored, results, skeleton.sigmas)
     else:

@@ -46,7 +46,7 @@ def pair(
     people: Sequence[Person], xy: Floats, skeleton: Skeleton, counted: Sequence[int]
 ) -> Matched:
     """One prediction a person, (P, K, 2), in the people's order."""
-    area, labelled = _areas(people), _labelled(people, counted)
+    area, labelled = _areas(people), _labelled(people, len(skeleton), counted)
     truth = np.stack([person.xy for person in people])
     each = [
         float(oks(p[None], t[None], np.zeros(1), 2 * a[None], skeleton.sigmas, v[None])[0, 0])
@@ -68,7 +68,7 @@ def match(
     People to be ignored, and those without a counted keypoint, are left out, and so is a
     prediction that nobody got and that lies mostly within one of theirs, its box doubled each way.
     """
-    everybody = _labelled(people, counted)
+    everybody = _labelled(people, len(skeleton), counted)
     kept = [i for i, person in enumerate(people) if not person.ignored and everybody[i].any()]
     chosen = [people[i] for i in kept]
     labelled, area = everybody[kept], _areas(chosen)
@@ -124,8 +124,11 @@ def _areas(people: Sequence[Person]) -> NDArray[np.float64]:
     )
 
 
-def _labelled(people: Sequence[Person], counted: Sequence[int]) -> NDArray[np.bool_]:
-    visible = np.stack([person.visible for person in people])
-    kept = np.zeros(visible.shape[1], np.bool_)
-    kept[list(counted)] = True
-    return np.asarray(visible & kept, np.bool_)
+def _labelled(
+    people: Sequence[Person], keypoints: int, counted: Sequence[int]
+) -> NDArray[np.bool_]:
+    """(P, keypoints), of which only the counted ones can be labelled."""
+    labelled = np.zeros((len(people), keypoints), np.bool_)
+    for row, person in zip(labelled, people, strict=True):
+        row[list(counted)] = person.visible[list(counted)]
+    return labelled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Iterable, Sequence
 
 from torch import nn
@@ -51,9 +52,17 @@ def build(
         close = difflib.get_close_matches(network, NETWORKS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"no network named {network!r}.{hint} Known: {', '.join(NETWORKS)}.")
+    known = set(inspect.signature(NETWORKS[network]).parameters) - {"joints", "groups"}
+    for option in options.keys() - known:
+        close = difflib.get_close_matches(option, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"network {network!r} has no option {option!r}.{hint} Its own: "
+            f"{', '.join(sorted(known)) or 'none'}."
+        )
     if network in BY_PARTS:
         options["groups"] = [list(group) for group in groups]
     try:
         return NETWORKS[network](joints=joints, **options)
-    except TypeError as error:  # an option that the network does not have
-        raise ValueError(f"network {network!r}: {error}") from error
+    except (TypeError, ValueError, LookupError) as error:  # a value that an option cannot have
+        raise ValueError(f"network {network!r} with {options}: {error}") from error
