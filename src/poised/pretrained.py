@@ -21,10 +21,9 @@ from torch import Tensor, nn
 
 from poised.checkpoint import read_tensors, recipe_network, save_tensors
 from poised.files import written_whole
-from poised.nets import build
+from poised.nets import build, movenet
 from poised.nets.efficientnet_lite import EfficientNetLite0, fold_published
 from poised.nets.inception_resnet import InceptionResNetV2
-from poised.nets.movenet import read_published
 from poised.nets.resnet import BLOCKS, ResNet
 from poised.recipe import Recipe
 
@@ -218,6 +217,10 @@ KEY_TABLES: dict[str, Rules] = {
         (r"refine_net\.final_predict\.2\.(.*)", r"refine_net.predict.1.\1"),
     ),
 }
+# networks published as ONNX files: the arguments of `nets.build`, and what reads their tensors
+ONNX_FILES: dict[str, tuple[dict[str, Any], Callable[[Path], dict[str, Tensor]]]] = {
+    "movenet": ({"network": "movenet", "joints": 17}, movenet.read_published),
+}
 PARTS = {  # within a block
     "hourglass": ((r"downsample\.0\.", "shortcut."),),
     "cpn-pytorch": tuple(
@@ -294,35 +297,35 @@ def network_kind(kind: str, tensors: Mapping[str, Tensor]) -> dict[str, object]:
 def import_weights(
     path: Path, kind: str, out: Path, recipe: Recipe | None = None
 ) -> dict[str, Any]:
-    """Read another project's trained pose network, write ours; `kind` is a key of KEY_TABLES.
+    """Read another project's trained network, write ours; kind: a key of KEY_TABLES or ONNX_FILES.
 
     recipe: how the network is used, written beside the weights into the file. Returns the arguments
     of `nets.build`, which also stand there. WeightsError lists the keys that have no place, or are
     missing, or have another shape.
     """
-    if kind == "movenet":
-        described = {"network": "movenet", "joints": 17}
-        save_tensors(out, read_published(path), {"network": described})
-        return described
-    if kind not in KEY_TABLES:
-        raise WeightsError(f"no format {kind!r}; known: movenet, {', '.join(KEY_TABLES)}")
-    tensors = read_checkpoint(path)
-    described: dict[str, Any] = network_kind(kind, tensors)
+    if kind in ONNX_FILES:
+        described, read = ONNX_FILES[kind]
+        ours = read(path)
+    elif kind in KEY_TABLES:
+        tensors = read_checkpoint(path)
+        described, ours = network_kind(kind, tensors), _renamed(tensors, kind, path)
+    else:
+        known = ", ".join([*ONNX_FILES, *KEY_TABLES])
+        raise WeightsError(f"no format {kind!r}; known: {known}")
     if recipe is not None:
         described = recipe_network(recipe, described, str(path))
     with torch.device("meta"):
         network = build(**described)
-    ours: dict[str, Tensor] = {}
-    unmatched = []
-    for key, value in tensors.items():
-        name = rename(key, kind)
-        if name is None:
-            unmatched.append(key)
-        else:
-            ours[name] = value
-    if unmatched:
-        raise WeightsError(f"{path}: {len(unmatched)} keys unmatched: {', '.join(unmatched)}")
     check_fit(network, ours, str(path))
     own = {} if recipe is None else {"recipe": recipe.model_dump(mode="json")}
     save_tensors(out, ours, {"network": described, **own})
     return described
+
+
+def _renamed(tensors: Mapping[str, Tensor], kind: str, path: Path) -> dict[str, Tensor]:
+    """Another project's tensors under our names; WeightsError lists those that have none."""
+    names = {key: rename(key, kind) for key in tensors}
+    unmatched = [key for key, name in names.items() if name is None]
+    if unmatched:
+        raise WeightsError(f"{path}: {len(unmatched)} keys unmatched: {', '.join(unmatched)}")
+    return {name: tensors[key] for key, name in names.items() if name is not None}
