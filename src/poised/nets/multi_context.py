@@ -103,9 +103,7 @@ class HolisticAttention(nn.Module):
     def forward(self, f: Tensor, decoded: list[Tensor]) -> Tensor:
         sources = [f]
         if self.rectify:
-            sources = [
-                rectify(level) for rectify, level in zip(self.rectify, decoded, strict=True)
-            ]
+            sources = [rectify(level) for rectify, level in zip(self.rectify, decoded, strict=True)]
         size = f.shape[-2:]
         phi = torch.stack(
             [
