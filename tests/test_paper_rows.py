@@ -13,7 +13,7 @@ from poised.cost import measure_cost
 from poised.datasets.person import Person
 from poised.evaluate import TOTAL
 from poised.metrics.evaluation import score_people
-from poised.recipe import load_recipe
+from poised.recipe import load_recipe, recipe_names
 from poised.types import Skeleton
 
 
@@ -24,13 +24,10 @@ from poised.types import Skeleton
         ("cpn-384x288", "gaussian", "classic", 1.7),
         ("csanet", "second", "exact", 2.0),  # §4.1; eq. 1
         ("csanet-384x288", "second", "exact", 3.0),
-        ("csanet-sbn", "quarter", "classic", 2.0),  # its public code
-        ("csanet-sbn-resnet152-384x288", "quarter", "classic", 3.0),
         ("efafnet", "second", "exact", 1.0),  # §IV-A; "centered on the groundtruth location"
         ("multi_context", "quarter", "exact", 1.0),
         ("spcnet", "argmax", "exact", 1.0),  # eqs. 5, 7
         ("spcnet-flic", "argmax", "exact", 1.0),
-        ("spcnet-sbn-pyramid", "quarter", "classic", 2.0),
     ],
 )
 def test_targets_and_decoders_are_the_sources(
@@ -40,6 +37,17 @@ def test_targets_and_decoders_are_the_sources(
     assert recipe.input.crop == "classic"
     assert (recipe.test.decoder, recipe.test.shift) == (decoder, True)
     assert (recipe.target.kind, recipe.target.sigma) == (kind, sigma)
+
+
+def test_rows_of_public_code_train_and_decode_as_it_does() -> None:
+    """Simple Baseline's and HRNet's: Gaussians on a pixel, normal draws, a quarter by the sign."""
+    rows = [load_recipe(name) for name in recipe_names()]
+    rows = [row for row in rows if row.network.name in ("simple_baseline", "hrnet")]
+    assert len(rows) > 12
+    for row in rows:
+        assert (row.target.kind, row.test.decoder) == ("classic", "quarter"), row.name
+        assert (row.augment.spread, row.augment.rotated) == ("normal", 0.6), row.name
+        assert row.input.clean_boxes == (row.dataset.name in ("coco", "crowdpose")), row.name
 
 
 def test_no_test_box_is_made_of_the_joints_to_be_found() -> None:
