@@ -16,7 +16,7 @@ from poised.nets.multi_context import FIRST_PART_STACK, MultiContextAttention
 
 @pytest.mark.parametrize("seed", range(3))
 def test_no_map_is_saturated_at_the_start(seed: int) -> None:
-    """Whatever a random hourglass adds up to: a map of zeros and ones learns next to nothing."""
+    """Whatever a random hourglass adds up to: a map of zeros and ones hardly learns."""
     torch.manual_seed(seed)
     network = MultiContextAttention(3, stacks=4, parts=False, width=0.125).train()
     finest: list[Tensor] = []
