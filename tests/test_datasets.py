@@ -228,7 +228,8 @@ def test_flic_takes_eleven_of_its_columns(tmp_path: Path) -> None:
     coords = np.full((2, 29), np.nan)
     coords[:, [0, 1, 2, 3, 4, 5, 6, 9, 12, 13, 16]] = np.arange(11) + np.array([[1.0], [101.0]])
     coords[:, 16] = np.nan  # no nose
-    example = {"coords": coords, "filepath": "a.jpg", "istrain": 0, "istest": 1}
+    torso = np.array([11.0, 21, 31, 71])
+    example = {"coords": coords, "torsobox": torso, "filepath": "a.jpg", "istrain": 0, "istest": 1}
     other = {**example, "istrain": 1, "istest": 0}
     savemat(tmp_path / "examples.mat", {"examples": [example, other, example]})
     people = read_flic(tmp_path, "test")
@@ -238,6 +239,10 @@ def test_flic_takes_eleven_of_its_columns(tmp_path: Path) -> None:
     names = Skeleton.load("flic").keypoints
     assert person.xy[names.index("right_hip")].tolist() == [7, 107]
     assert [n for n, v in zip(names, person.visible, strict=True) if not v] == ["nose"]
+    np.testing.assert_allclose(person.xywh, [20 - 60, 45 - 60, 120, 120])  # of no joint
+    savemat(tmp_path / "examples.mat", {"examples": [{**example, "torsobox": [[]]}]})
+    with pytest.raises(DatasetError, match=r"examples\(1\)\.torsobox is \[\], expected x1, y1"):
+        read_flic(tmp_path, "test")
 
 
 def person(image: Path, **changes) -> Person:
@@ -345,7 +350,7 @@ def test_to_coco_and_back_is_the_same_people(dataset: str, tmp_path: Path) -> No
             assert other.visible.tolist() == a.visible.tolist()
             assert other.occluded.tolist() == a.occluded.tolist()
         np.testing.assert_allclose(c.xywh, b.xywh)
-        if dataset == "mpii":
+        if dataset in ("flic", "mpii"):
             np.testing.assert_allclose(b.xywh, a.xywh)
 
 

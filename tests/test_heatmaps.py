@@ -21,7 +21,7 @@ from poised.heatmaps import (
 )
 from poised.types import Skeleton
 
-METHODS = ["argmax", "quarter", "gaussian", "unbiased"]
+METHODS = ["argmax", "quarter", "second", "gaussian", "unbiased"]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,37 @@ def test_empty_maps_give_the_origin_and_no_score(method) -> None:
     assert not score.any()
 
 
+@pytest.mark.parametrize(
+    ("others", "want"),
+    [
+        ({(12, 10): 0.5, (10, 14): 0.6}, (10, 10.25)),  # x, y: further off, but higher
+        ({(13, 14): 0.5}, (10.15, 10.2)),  # 3 right and 4 down: 0.25 x (3/5, 4/5)
+        ({(9, 10): 0.5, (11, 10): 0.4}, (9.75, 10)),
+        ({(0, 0): 0.5}, (10 - 0.25 / 2**0.5, 10 - 0.25 / 2**0.5)),
+        ({(11, 10): 0.5, (10, 9): 0.5}, (10, 9.75)),  # equal ones: the first in row order
+        ({(11, 10): -0.5}, (10, 10)),  # no second response
+    ],
+)
+def test_the_second_highest_pixel_draws_by_a_quarter(others: dict, want) -> None:
+    maps = np.zeros((2, 1, 20, 16), np.float32)
+    maps[:, 0, 10, 10] = 1
+    for (x, y), value in others.items():
+        maps[1, 0, y, x] = value
+    xy, score = decode(maps, "second")
+    np.testing.assert_array_equal(xy[0, 0], [10, 10])
+    np.testing.assert_allclose(xy[1, 0], want, atol=1e-6)
+    np.testing.assert_array_equal(score, 1)
+
+
+def test_cpns_second_highest_is_that_of_the_blurred_maps() -> None:
+    """A lone pixel far off draws a raw peak; a blurred one is drawn to its own shoulder."""
+    maps = encode_gaussian(np.array([[[10.0, 12.4]]]), np.ones((1, 1), bool), (24, 24), 1.5)
+    maps[0, 0, 2, 20] = 0.94  # the peak has 0.965 and 0.923
+    raw, blurred = decode(maps, "second")[0][0, 0], decode(maps, "gaussian", 1.5)[0][0, 0]
+    np.testing.assert_allclose(raw, [10 + 0.25 / 2**0.5, 12 - 0.25 / 2**0.5], atol=1e-6)
+    np.testing.assert_allclose(blurred, [10, 12.25], atol=1e-6)
+
+
 def test_blur_keeps_each_maximum() -> None:
     maps = np.random.default_rng(0).random((2, 3, 16, 12)).astype(np.float32)
     np.testing.assert_allclose(blur(maps, 2.0).max((2, 3)), maps.max((2, 3)), rtol=1e-5)
@@ -115,7 +146,7 @@ def test_a_joint_near_the_edge_stays_there(method: str, sigma: float) -> None:
     np.testing.assert_allclose(decode(maps, method, sigma)[0], xy, atol=0.3)
 
 
-@pytest.mark.parametrize("method", ["argmax", "quarter", "gaussian", "unbiased"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_background_below_zero_hides_no_peak(method: str) -> None:
     maps = np.full((1, 2, 64, 48), -0.05, np.float32)
     maps[0, 0, 30, 20] = 0.3

@@ -254,7 +254,7 @@ def test_cpn_punishes_each_net_as_table_7_says() -> None:
     targets, weights = noise(2, 14, 4, 4), torch.ones(2, 14)
     outputs = tuple(noise(2, 14, 4, 4, seed=s) for s in range(5))
     network = CPN(14, width=0.125)
-    want = sum(mean_squared(maps, targets, weights) for maps in outputs[:4])
+    want = sum(mean_squared(maps, targets, weights) for maps in outputs[:4]) / 8  # as tf-cpn
     want = want + hard_keypoints(outputs[4], targets, weights, 8)
     torch.testing.assert_close(network.loss(outputs, targets, weights), want)
     silent = CPN(14, width=0.125, global_loss="none", refine_loss="squared")

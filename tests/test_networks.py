@@ -23,7 +23,7 @@ from poised.datasets.poses import PoseCrops
 from poised.nets import NETWORKS, build
 from poised.nets.attention import attention_maps
 from poised.nets.lite_detector import STRIDES
-from poised.recipe import RecipeError, load_recipe, recipe_names
+from poised.recipe import Recipe, RecipeError, load_recipe, recipe_names
 from poised.types import Skeleton
 
 SMALL: dict[str, dict[str, object]] = {  # options that keep each paper's parts, and few channels
@@ -170,6 +170,33 @@ def test_every_recipes_parts_are_known_to_their_readers(name: str, tmp_path: Pat
     for also in recipe.dataset.also:
         theirs = Skeleton.load(DATASETS[also.name].skeleton)
         assert renamed([], theirs, Skeleton.load(recipe.skeleton), also.rename) == []
+
+
+def test_rows_of_one_public_network_are_trained_and_tested_alike() -> None:
+    """Whichever paper's table they stand in; their public code drops near-duplicates by OKS 0.9."""
+    rows: dict[tuple[object, ...], list[Recipe]] = {}
+    for recipe in map(load_recipe, recipe_names()):
+        if recipe.network.name in ("hrnet", "simple_baseline") and recipe.paper:
+            kind = (recipe.network.name, recipe.dataset.name, recipe.input.size)
+            rows.setdefault(kind, []).append(recipe)
+    assert len(rows) == 6
+    for recipes in rows.values():
+        first = recipes[0]
+        for recipe in recipes:
+            assert recipe.target == first.target, recipe.name
+            assert recipe.augment == first.augment, recipe.name
+            assert recipe.optimise == first.optimise, recipe.name
+            test = recipe.test
+            assert (test.flip, test.shift, test.decoder, test.nms) == (
+                True,
+                True,
+                "quarter",
+                "none",
+            )
+            if test.boxes == "detected":
+                assert (test.pose_nms, test.pose_nms_threshold) == ("hard", 0.9), recipe.name
+                assert (test.rescore, test.threshold) == (True, 0.2), recipe.name
+            assert recipe.backbone.paper == "ImageNet", recipe.name
 
 
 def test_a_recipe_is_its_base_and_its_difference() -> None:

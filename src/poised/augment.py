@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from poised.types import Skeleton
 
 Floats = NDArray[np.floating[Any]]
 HALF_BODY_MARGIN = 1.5  # of the half's joints' box, as in HRNet's training
+Spread = Literal["log-uniform", "uniform", "normal"]
 
 
 def augmented_matrix(
@@ -25,18 +26,26 @@ def augmented_matrix(
     rotate: float,
     scale: tuple[float, float],
     shift: float,
+    rotated: float = 0.6,
+    spread: Spread = "log-uniform",
     padding: float = 1.25,
     kind: CropKind = "unbiased",
 ) -> tuple[NDArray[np.float64], bool]:
     """A random image -> crop matrix (2, 3) of one box (4,), and whether it mirrors.
 
-    flip: the chance of a mirror. rotate: at most so many degrees either way, in six of ten
-    crops. scale: the box grows by a factor in this range, uniform in its logarithm. shift: the
-    box moves by at most this fraction of its longer side, either way.
+    flip: the chance of a mirror. rotated: the chance of a rotation. scale: the box grows by a
+    factor in this range. shift: the box moves by at most this fraction of its longer side, either
+    way. spread: how the factor and the angle lie in their ranges:
+
+    log-uniform  the factor's logarithm evenly, the angle evenly within `rotate` degrees: ours.
+    uniform      both evenly.
+    normal       as in Simple Baseline's and HRNet's code: the factor about the range's middle with
+                 half the range for its deviation, cut at the range; the angle with `rotate` for
+                 its deviation, cut at twice that.
     """
     box = np.asarray(xywh, np.float64)
-    factor = math.exp(rng.uniform(math.log(scale[0]), math.log(scale[1])))
-    angle = rng.uniform(-rotate, rotate) if rng.random() < 0.6 else 0.0
+    factor = _factor(scale, spread, rng)
+    angle = _angle(rotate, spread, rng) if rng.random() < rotated else 0.0
     moved = box.copy()
     moved[:2] += rng.uniform(-shift, shift, 2) * box[2:].max()
     matrix = crop_matrices(moved[None], size, padding=padding * factor, rotation=angle, kind=kind)[
@@ -44,6 +53,21 @@ def augmented_matrix(
     ]
     mirrored = bool(rng.random() < flip)
     return (mirror_matrix(matrix, size[0]) if mirrored else matrix), mirrored
+
+
+def _factor(scale: tuple[float, float], spread: Spread, rng: np.random.Generator) -> float:
+    low, high = scale
+    if spread == "normal":
+        return float(np.clip(rng.normal((low + high) / 2, (high - low) / 2), low, high))
+    if spread == "uniform":
+        return rng.uniform(low, high)
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+def _angle(rotate: float, spread: Spread, rng: np.random.Generator) -> float:
+    if spread == "normal":
+        return float(np.clip(rng.normal(0, rotate), -2 * rotate, 2 * rotate))
+    return rng.uniform(-rotate, rotate)
 
 
 def mirror_matrix(matrix: Floats, width: int) -> NDArray[np.float64]:
@@ -70,7 +94,12 @@ def flip_points(
 def half_body_box(
     xy: Floats, visible: NDArray[np.bool_], skeleton: Skeleton, rng: np.random.Generator
 ) -> NDArray[np.float64] | None:
-    """The box (4,) of a person's upper or lower half; None where neither has three joints."""
+    """The box (4,) of a person's upper or lower half; None where neither has three joints.
+
+    It is grown as HRNet's, and needs no padding. Ours: its middle is that of the joints' box, not
+    their mean; either half is as likely (HRNet's upper one: 0.69); any number of labelled joints
+    will do (HRNet: more than eight).
+    """
     lower = np.zeros(len(skeleton), np.bool_)
     lower[list(skeleton.groups["lower"])] = True
     halves = [visible & ~lower, visible & lower]

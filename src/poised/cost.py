@@ -59,7 +59,7 @@ WHY = {  # the paper's own counts, where ours are more than 3% away
 
 @dataclass(frozen=True)
 class Published:
-    """Somebody's count: figures by name, e.g. params_M, MACs_G, GFLOPs, MB."""
+    """Somebody's count: figures by name, e.g. params_M, MACs_G, GFLOPs, MB (see `Cost.mib`)."""
 
     source: str
     figures: Mapping[str, float]
@@ -72,6 +72,7 @@ class Published:
 class Cost:
     """params_m, activations_m in millions; macs_g in 1e9, of one image in eval mode.
 
+    mib: the parameters as float32, in 2^20 bytes: what CPN's Table 3 calls MB.
     Counted are convolutions, deconvolutions and linear layers; activations are their outputs.
     """
 
@@ -79,6 +80,7 @@ class Cost:
     params_m: float
     macs_g: float
     activations_m: float
+    mib: float
     published: tuple[Published, ...]
     why: str
 
@@ -106,14 +108,15 @@ def measure_cost(recipe: Recipe) -> Cost:
         figures = {key: row.figures[key] for key in COST_FIGURES if key in row.figures}
         if figures:
             published.append(Published(f"{row.source}, {row.row}", figures))
-    ours = {"params_M": params, "MACs_G": macs, "GFLOPs": macs, "MB": 4 * params}
+    mib = 4e6 * params / 2**20
+    ours = {"params_M": params, "MACs_G": macs, "GFLOPs": macs, "MB": mib}
     is_off = any(
         abs(value / ours[key] - 1) > TOLERANCE
         for p in published
         for key, value in p.figures.items()
     )
     why = WHY.get(recipe.network.name, "") if is_off else ""
-    rounded = (round(params, 3), round(macs, 3), round(activations, 2))
+    rounded = (round(params, 3), round(macs, 3), round(activations, 2), round(mib, 2))
     return Cost(recipe.name, *rounded, tuple(published), why)
 
 

@@ -28,7 +28,13 @@ from poised.metrics.coco import (
     check_results,
     read_results,
 )
-from poised.metrics.evaluation import Evaluation, Length, score_people, score_results
+from poised.metrics.evaluation import (
+    ELBOW_WRIST,
+    Evaluation,
+    Length,
+    score_people,
+    score_results,
+)
 from poised.predict import Predictor
 from poised.runtime import find_model
 from poised.types import Boxes, Skeleton
@@ -36,7 +42,12 @@ from poised.types import Boxes, Skeleton
 OF_COCO_FORM = ("oks", "crowdpose")  # metrics
 NO_RESULTS = "{} has no results format; coco and crowdpose have"
 CLEANED = "truth, clipped to the image and a pixel smaller"  # as HRNet's reader does
-TOTAL = {"mpii": "labelled mean", "lsp": "mean", "lspet": "mean"}  # what papers call Total
+TOTAL = {  # what papers call Total
+    "mpii": "labelled mean",
+    "lsp": "mean",
+    "lspet": "mean",
+    "flic": ELBOW_WRIST,
+}
 BoxesFrom = Literal["truth", "detector", "image"]
 
 

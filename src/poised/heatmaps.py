@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from poised.crops import CropKind
 
-Decoder = Literal["argmax", "quarter", "gaussian", "unbiased"]
+Decoder = Literal["argmax", "quarter", "second", "gaussian", "unbiased"]
 Floats = NDArray[np.floating[Any]]
 Maps = NDArray[np.float32]
 BLUR_SIGMA = 2.0  # heatmap pixels, of the Gaussian filter before decoding
@@ -72,8 +72,11 @@ def decode(
     sigma: heatmap pixels, of the filter of the last two; the target's own is best.
 
     argmax    the highest pixel; the first in row order of equal ones; (0, 0) where none is > 0.
-    quarter   argmax moved by 0.25 towards the higher neighbour on each axis (HRNet, SPCNet).
-    gaussian  the maps blurred first, then quarter (CPN §4.1); the score is the unblurred maximum.
+    quarter   argmax moved by 0.25 towards the higher neighbour on each axis, as the public code of
+              the hourglass, Simple Baseline and HRNet.
+    second    argmax moved by 0.25 straight towards the second highest pixel of the whole map, where
+              that is > 0 (CSANet §4.1, EFAFNet §IV-A).
+    gaussian  the maps blurred first, then second (CPN §4.1); the score is the unblurred maximum.
     unbiased  DARK (arXiv 1910.06278, §3.2): blurred, then one Newton step on the logarithm.
     """
     flat, index, score = _argmax(maps)
@@ -81,10 +84,12 @@ def decode(
         return _to_xy(index, score, maps.shape[-1]), score
     if method == "quarter":
         return _quarter(flat, index, score, maps.shape), score
+    if method == "second":
+        return _second(flat, index, score, maps.shape[-1]), score
     blurred = blur(np.maximum(maps, 0), sigma)  # a background below 0 would drown a small peak
     flat, index, peak = _argmax(blurred)
     if method == "gaussian":
-        return _quarter(flat, index, peak, maps.shape), score
+        return _second(flat, index, peak, maps.shape[-1]), score
     return _newton(flat, index, peak, maps.shape), score
 
 
@@ -116,6 +121,19 @@ def _quarter(
     offset[inner, 0] = np.sign(flat[inner, at + 1] - flat[inner, at - 1])
     offset[inner, 1] = np.sign(flat[inner, at + width] - flat[inner, at - width])
     return xy + np.float32(0.25) * offset.reshape(xy.shape)
+
+
+def _second(flat: Maps, index: NDArray[np.intp], score: NDArray[np.float32], width: int) -> Maps:
+    """A quarter pixel on the straight line to the highest of the other pixels, where positive."""
+    rows = np.arange(len(flat))
+    others = flat.copy()
+    others[rows, index] = -np.inf
+    next_index = others.argmax(axis=1)
+    next_score = others[rows, next_index].reshape(score.shape)
+    xy = _to_xy(index, score, width)
+    away = (_to_xy(next_index, next_score, width) - xy) * (next_score > 0)[..., None]
+    length = np.maximum(np.linalg.norm(away, axis=-1, keepdims=True), 1)
+    return np.asarray(xy + np.float32(0.25) * away / length, np.float32)
 
 
 def _newton(

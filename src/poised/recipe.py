@@ -15,7 +15,9 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from poised.augment import Spread
 from poised.boxes.nms import NmsKind
+from poised.heatmaps import Decoder
 from poised.scores import PoseNms
 
 Positive = Annotated[float, Field(gt=0)]
@@ -83,6 +85,8 @@ class Input(_Part):
     """size: width, height of the crop in pixels; stride: crop pixels a heatmap pixel.
 
     blacked: what lies outside the box, grown by this factor, is black; null: nothing is.
+    clean_boxes: in training, boxes are clipped to their image and lose a pixel, as in Simple
+    Baseline's and HRNet's COCO reader.
     """
 
     size: tuple[int, int]
@@ -90,6 +94,7 @@ class Input(_Part):
     padding: Positive = 1.25
     blacked: Positive | None = None
     crop: Literal["classic", "unbiased"] = "unbiased"
+    clean_boxes: bool = False
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[Positive, Positive, Positive] = (58.395, 57.12, 57.375)
 
@@ -108,12 +113,15 @@ class Teacher(_Part):
 class Target(_Part):
     """loss: the network's own ("paper"), each heatmap's, or what a detector's `teacher` says.
 
-    sigma: of a heatmap's Gaussian, in its pixels. absent: a joint outside the crop is learnt to be
-    nowhere, not left out; its score is its chance to be where it is said to be.
+    sigma: of a heatmap's Gaussian, in its pixels. kind: centred where the keypoint is, or
+    "classic", on the nearest pixel, as in Simple Baseline's and HRNet's code. absent: a joint
+    outside the crop is learnt to be nowhere, not left out; its score is its chance to be where it
+    is said to be.
     """
 
     loss: Literal["paper", "softmax", "squared", "taught"] = "softmax"
     sigma: Positive = 2.0
+    kind: Literal["exact", "classic"] = "exact"
     absent: bool = False
     teacher: Teacher | None = None
 
@@ -123,15 +131,21 @@ class Augment(_Part):
 
     sides: each side of the box moves by at most this fraction of its length, as a detector's do.
     patch: the chance that a part of another picture hides a part of this one.
+    rotated: the chance of any rotation. spread: over the ranges of `scale` and `rotate`, see
+    `augmented_matrix`. half_body_padding: of `half_body_box`, in place of `input.padding`. The
+    defaults are ours.
     """
 
     flip: float = 0.5
     rotate: float = 40.0
+    rotated: float = 0.6
     scale: tuple[Positive, Positive] = (0.7, 1.3)
+    spread: Spread = "log-uniform"
     shift: float = 0.0
     half_body: float = 0.0
     sides: float = 0.0
     patch: float = 0.0
+    half_body_padding: Positive = 1.0
     colour: float = 0.2
 
 
@@ -171,7 +185,7 @@ class Export(_Part):
     """
 
     padding: Positive = 1.25
-    decoder: Literal["argmax", "quarter", "gaussian", "unbiased"] | None = None
+    decoder: Decoder | None = None
     size: tuple[int, int] | None = None
     precision: Literal["fp16", "fp32"] = "fp16"
     threshold: float = 0.3
@@ -183,7 +197,8 @@ class Test(_Part):
 
     split: of the data set. boxes: the annotated ones, a detector's (detector: whose, in words), or
     each whole image.
-    nms: of the boxes, with its overlap or Soft-NMS's sigma; enlarge: box growth before the crop.
+    nms: of the boxes, with its overlap or Soft-NMS's sigma; enlarge: box growth
+    besides the model's own.
     flip: averaged with the mirrored crop, `shift`ed by one pixel; scales: an image pyramid's.
     decoder: of the heatmaps, null for the model's own. rescore: pose score = box score x mean of
     the keypoint scores above `threshold`. pose_nms: by OKS, null for what suits the boxes. crowd:
@@ -200,7 +215,7 @@ class Test(_Part):
     flip: bool = True
     shift: bool | None = None
     scales: tuple[Positive, ...] = (1.0,)
-    decoder: Literal["argmax", "quarter", "gaussian", "unbiased"] | None = None
+    decoder: Decoder | None = None
     rescore: bool | None = None
     threshold: float = 0.2
     pose_nms: PoseNms | None = None
@@ -240,6 +255,8 @@ class Recipe(_Part):
     def _whole(self) -> Recipe:
         if any(side % 32 for side in self.input.size):
             raise ValueError(f"input.size {self.input.size}: both sides must be multiples of 32")
+        if self.target.kind == "classic" and self.input.crop != "classic":
+            raise ValueError("target.kind classic is of an input.crop classic, not unbiased")
         if self.detects:
             if self.target.teacher is None or self.input.size[0] != self.input.size[1]:
                 raise ValueError("a detector's recipe has a target.teacher and a square input.size")

@@ -19,6 +19,9 @@ TRAIN = 1000  # images, the first
 def read_lsp(root: Path, split: str) -> list[Person]:
     """One person an image, the box that of the joints enlarged by 25% a side.
 
+    LSP annotates neither boxes nor centres and scales, and a test is to find the joints: papers
+    test on the whole image, as their recipes do (`boxes: image`).
+
     split: "train" or "test". Raises FileNotFoundError or DatasetError naming the file.
     """
     from scipy.io import loadmat  # only training and evaluation read MATLAB files

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from poised.augment import augmented_matrix, half_body_box, hide_a_part, jitter_colour, jitter_sides
-from poised.crops import apply, crop_to_heatmap, cut, grown
+from poised.crops import apply, clean_boxes, crop_to_heatmap, cut, grown
 from poised.datasets.person import Person
-from poised.heatmaps import encode_gaussian
+from poised.heatmaps import Maps, encode_classic, encode_gaussian
 from poised.images import read_image
 from poised.losses import mean_squared, softmax_cross_entropy
 from poised.recipe import Recipe
@@ -22,7 +24,8 @@ from poised.types import Skeleton
 class PoseCrops:
     """images (3, H, W), targets (K, h, w), weights (K,): 0 where invisible or outside the crop.
 
-    With `target.absent` a joint outside the crop has weight 1 and an empty target.
+    A classic target also counts joints beyond the crop whose Gaussian reaches into it. With
+    `target.absent` every joint outside the crop counts, with an empty target.
     """
 
     def __init__(self, people: list[Person], skeleton: Skeleton, recipe: Recipe) -> None:
@@ -40,46 +43,69 @@ class PoseCrops:
         epoch, index = place
         rng = np.random.default_rng([self.recipe.optimise.seed, epoch, index])
         person, geometry, chance = self.people[index], self.recipe.input, self.recipe.augment
-        xywh = None
-        if rng.random() < chance.half_body:
-            xywh = half_body_box(person.xy, person.visible, self.skeleton, rng)
-        box = person.xywh if xywh is None else xywh
-        if chance.sides:
-            box = jitter_sides(box, chance.sides, rng)
+        picture = read_image(person.image)
+        box, padding = self._box(person, picture.shape, rng)
         matrix, mirrored = augmented_matrix(
             box,
             geometry.size,
             rng,
             flip=chance.flip,
             rotate=chance.rotate,
+            rotated=chance.rotated,
             scale=chance.scale,
+            spread=chance.spread,
             shift=chance.shift,
-            padding=geometry.padding,
+            padding=padding,
             kind=geometry.crop,
         )
         inside = None if geometry.blacked is None else grown(box, geometry.blacked)
-        crop = cut(read_image(person.image), matrix, geometry.size, geometry.crop, inside)
+        crop = cut(picture, matrix, geometry.size, geometry.crop, inside)
         crop = jitter_colour(crop, chance.colour, rng)
         if rng.random() < chance.patch:
             other = self.people[rng.integers(len(self.people))]
             hide_a_part(crop, read_image(other.image), rng)
-        xy = crop_to_heatmap(
-            apply(matrix[None], person.xy[None])[0], geometry.stride, geometry.crop
-        )
-        visible = person.visible
+        xy, visible = apply(matrix[None], person.xy[None])[0], person.visible
         if mirrored:  # the matrix has moved the points; their names follow
             xy, visible = xy[self.skeleton.flip_order], visible[self.skeleton.flip_order]
-        within = ((xy >= -0.5) & (xy <= np.array(self.heatmap_size) - 0.5)).all(1)
-        weights = visible if self.recipe.target.absent else visible & within
-        targets = encode_gaussian(
-            xy[None], (visible & within)[None], self.heatmap_size, self.recipe.target.sigma
-        )[0]
+        targets, weights = self._targets(xy[None], visible[None])
         image = ((crop.astype(np.float32) - self.mean) / self.std).transpose(2, 0, 1)
         return (
             torch.from_numpy(np.ascontiguousarray(image)),
-            torch.from_numpy(targets),
-            torch.from_numpy(weights.astype(np.float32)),
+            torch.from_numpy(targets[0]),
+            torch.from_numpy(weights[0].astype(np.float32)),
         )
+
+    def _box(
+        self, person: Person, picture: tuple[int, ...], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float64], float]:
+        """The box (4,) of the person, or of half of it, and how much it grows.
+
+        picture: the image's shape, (height, width, 3).
+        """
+        geometry, chance = self.recipe.input, self.recipe.augment
+        xywh, padding = person.xywh, geometry.padding
+        if geometry.clean_boxes:
+            cleaned = clean_boxes(xywh[None], np.array([picture[1::-1]]))[0]
+            xywh = xywh if np.isnan(cleaned).any() else cleaned  # nobody is left out here
+        if rng.random() < chance.half_body:
+            half = half_body_box(person.xy, person.visible, self.skeleton, rng)
+            if half is not None:
+                xywh, padding = half, chance.half_body_padding
+        if chance.sides:
+            xywh = jitter_sides(xywh, chance.sides, rng)
+        return xywh, padding
+
+    def _targets(
+        self, crop_xy: NDArray[np.float64], visible: NDArray[np.bool_]
+    ) -> tuple[Maps, NDArray[Any]]:
+        """Heatmaps (N, K, h, w) of keypoints (N, K, 2) in crop pixels, and weights (N, K)."""
+        stride, target = self.recipe.input.stride, self.recipe.target
+        if target.kind == "classic":
+            return encode_classic(crop_xy, visible, self.heatmap_size, target.sigma, stride)
+        xy = crop_to_heatmap(crop_xy, stride, self.recipe.input.crop)
+        inside = ((xy >= -0.5) & (xy <= np.array(self.heatmap_size) - 0.5)).all(-1)
+        maps = encode_gaussian(xy, visible & inside, self.heatmap_size, target.sigma)
+        return maps, visible if target.absent else visible & inside
 
     def loss(self, outputs: tuple[Tensor, ...], batch: list[Tensor], network: nn.Module) -> Tensor:
         """The network's own loss, or one for each of its outputs."""

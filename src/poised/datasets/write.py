@@ -1,7 +1,8 @@
 """People back into the original forms; what a form cannot say is refused or, where said, lost.
 
 COCO's and CrowdPose's are in coco.py. MPII's JSON form has no head boxes and no hidden joints; LSP
-has no unlabelled joints, LSPET and FLIC no hidden ones; none of the last three has boxes.
+has no unlabelled joints, LSPET and FLIC no hidden ones; LSP and LSPET have no boxes, FLIC those of
+torsos, which are made of a box's middle and longer side.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from poised.datasets.flic import COLUMNS
+from poised.datasets.flic import COLUMNS, TORSOS
 from poised.datasets.mpii import LOWER, SIDE
 from poised.datasets.person import DatasetError, Person
 
@@ -58,13 +59,18 @@ def lspet_mat(people: Sequence[Person], train: bool) -> bytes:
 
 
 def flic_mat(people: Sequence[Person], train: bool) -> bytes:
-    """examples with coords (2, 29), NaN where unlabelled or no joint of ours."""
+    """examples with a torsobox, and coords (2, 29), NaN where unlabelled or no joint of ours."""
     examples = []
     for person in people:
         coords = np.full((2, 29), np.nan)
         coords[:, COLUMNS] = np.where(person.visible[:, None], person.xy + 1, np.nan).T
+        middle = person.xywh[:2] + person.xywh[2:] / 2 + 1
+        reach = person.xywh[2:].max() / TORSOS / 2
+        torso = np.concatenate([middle - reach, middle + reach])
         part = {"istrain": int(train), "istest": int(not train)}
-        examples.append({"coords": coords, "filepath": person.image.name, **part})
+        examples.append(
+            {"coords": coords, "torsobox": torso, "filepath": person.image.name, **part}
+        )
     return _mat({"examples": examples})
 
 

@@ -19,6 +19,7 @@ from poised.files import write_text
 from poised.metrics.coco import CROWDED, crowdpose_figures, evaluator_name, oks_figures
 from poised.metrics.matching import Matched, match, pair
 from poised.metrics.pck import (
+    FLIC_TOTAL,
     GROUPS,
     NOT_IN_PCKH,
     area_under_curve,
@@ -36,6 +37,7 @@ PCK_FRACTION = 0.2
 PCKH_FRACTION = 0.5
 TORSO = {"flic": ("right_shoulder", "left_hip")}  # others: left shoulder, right hip
 OTHERS_TORSO = ("left_shoulder", "right_hip")
+ELBOW_WRIST = "elbow-wrist mean"
 MATCHED = 0.5  # least OKS of a prediction that a person got
 LIMBS = {name for group, names in GROUPS.items() if group != "Head" for name in names}
 Length = Literal["torso", "person"]
@@ -183,6 +185,8 @@ def score_people(
         "limb mean": float(np.nanmean(limbs)),
         "AUC": float(np.nanmean(area_under_curve(apart, fraction)[kept])),
     }
+    if dataset == "flic":
+        figures[ELBOW_WRIST] = float(np.mean([figures.get(name, np.nan) for name in FLIC_TOTAL]))
     for limit in also_at:
         mean = labelled_mean(pck(apart, limit), apart, names, left_out)
         figures[f"labelled mean@{limit:g}"] = mean

@@ -26,6 +26,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Knee": ("left_knee", "right_knee"),
     "Ankle": ("left_ankle", "right_ankle"),
 }
+FLIC_TOTAL = ("Elbow", "Wrist")  # groups: the mean of both is the Total of FLIC's tables
 
 
 def distances(

@@ -2,9 +2,12 @@
 
 Chen et al., "Cascaded Pyramid Network for Multi-Person Pose Estimation", CVPR 2018, arXiv
 1711.07319. Read from the authors' and a public implementation, not from the text: a 1x1
-convolution before each 3x3 prediction of GlobalNet, the norm after each prediction's 3x3, and
-that all predictions are resized to the heatmap's size before the loss. *Reading*: each level of
-GlobalNet weighs as much as RefineNet in the loss (the text does not say).
+convolution before each 3x3 prediction of GlobalNet, the norm after each prediction's 3x3, that
+all predictions are resized to the heatmap's size before the loss, and what each level of GlobalNet
+weighs in it: 1/8 of RefineNet, as in the authors' tf-cpn (the text is silent). *Ours*: one target
+for all levels, where tf-cpn draws C2's to C5's with sigmas of 2.6, 2.0, 1.7 and 1.4. Keypoints that
+are labelled but hidden count in GlobalNet too, as §4.2.3 says ("all annotated keypoints"); tf-cpn
+wants empty maps of them.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from poised.nets.layers import conv_bn, conv_bn_relu, require_multiple, scaled
 from poised.nets.resnet import ResNet
 
 Penalty = Literal["none", "squared", "hard"]
+GLOBAL_WEIGHT = 1 / 8  # of each level of GlobalNet, where RefineNet weighs 1
 
 
 def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -155,14 +159,14 @@ class CPN(nn.Module):
 
     def loss(self, outputs: tuple[Tensor, ...], targets: Tensor, weights: Tensor) -> Tensor:
         """§4.2.3 and Table 7: GlobalNet is punished for every keypoint, RefineNet for the hard."""
-        kinds = [self.global_loss] * len(outputs)
+        kinds: list[tuple[Penalty, float]] = [(self.global_loss, GLOBAL_WEIGHT)] * len(outputs)
         if self.refine_net is not None:
-            kinds[-1] = self.refine_loss
+            kinds[-1] = (self.refine_loss, 1.0)
         return torch.stack(
             [
-                hard_keypoints(maps, targets, weights, self.hard)
+                share * hard_keypoints(maps, targets, weights, self.hard)
                 if kind == "hard"
-                else mean_squared(maps, targets, weights)
-                for maps, kind in zip(outputs, kinds, strict=True)
+                else share * mean_squared(maps, targets, weights)
+                for maps, (kind, share) in zip(outputs, kinds, strict=True)
             ]
         ).sum()

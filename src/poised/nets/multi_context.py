@@ -5,9 +5,11 @@ Chu, Yang, Ouyang, Ma, Yuille and Wang, "Multi-Context Attention for Human Pose 
 inside HRU's third branch; a side branch at recursion depth n > 1 is one residual, then n - 2
 HRUs; part attention is in stacks 5 to 8 (the text says both "4th to 8th" and "5 to 8"); the mean
 field starts from s itself, and the unary s stays in each step (eq. 7; eq. 8 leaves it out); its
-kernel W is 11x11; s has no activation after its convolution (eqs. 3 and 11 write a g); the features
-that a stack gives on to the next are those before its attention, whose many values near zero do not
-stack (§5.2.2).
+kernel W is 11x11; s has no activation after its convolution (eqs. 3 and 11 write a g); every map is
+of features after a norm and ReLU (of raw sums much of many a map is 0 or 1 from the
+start, and little is learnt through it); the features that a stack gives on to the next are
+those before its attention, whose many values near zero do not stack (§5.2.2). The released code has
+no multi-resolution attention: that a norm and ReLU stand on each level is read from its one map.
 """
 
 from __future__ import annotations
@@ -84,17 +86,24 @@ class AttentionMaps(nn.Module):
 
 
 class HolisticAttention(nn.Module):
-    """§5.2.2: f -> h1 (eqs. 5 or 9), by one map of f or by one of each of the decoder's levels."""
+    """§5.2.2: f -> h1 (eqs. 5 or 9), by one map of f or by one of each of the decoder's levels.
+
+    f comes normed and rectified; the levels are sums as the hourglass gives them, and are so here.
+    """
 
     def __init__(self, channels: int, levels: int, normalise: Normalise) -> None:
         super().__init__()
+        self.rectify = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU()) for _ in range(levels)
+        )
         self.attend = nn.ModuleList(
             AttentionMaps(channels, 1, normalise) for _ in range(max(1, levels))
         )
-        self.levels = levels
 
     def forward(self, f: Tensor, decoded: list[Tensor]) -> Tensor:
-        sources = decoded if self.levels else [f]
+        sources = [f]
+        if self.rectify:
+            sources = [rectify(level) for rectify, level in zip(self.rectify, decoded, strict=True)]
         size = f.shape[-2:]
         phi = torch.stack(
             [

@@ -1,0 +1,135 @@
+"""What a recipe's training draws: crops, boxes and targets as their sources have them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs poised[train]")
+
+import PIL.Image
+
+from poised.augment import augmented_matrix, half_body_box
+from poised.crops import apply, clean_boxes, crop_matrices
+from poised.datasets.person import Person
+from poised.datasets.poses import PoseCrops
+from poised.heatmaps import encode_classic
+from poised.recipe import Recipe, RecipeError, load_recipe
+from poised.types import Skeleton
+
+COCO = Skeleton.load("coco17")
+STILL = ["augment={rotate: 0, flip: 0, scale: [1, 1], shift: 0, half_body: 0, colour: 0}"]
+BOX = np.array([0.0, 0, 100, 100])
+
+
+def drawn(spread: str, count: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+    """Factors of scale within 0.7 to 1.3 and angles of 40 degrees, a rotation in six of ten."""
+    rng = np.random.default_rng(0)
+    ranges = {"flip": 0, "rotate": 40, "rotated": 0.6, "scale": (0.7, 1.3), "shift": 0}
+    matrices = [
+        augmented_matrix(BOX, (100, 100), rng, **ranges, spread=spread, padding=1)[0]
+        for _ in range(count)
+    ]
+    cos, sin = np.array(matrices)[:, 0, :2].T
+    return 1 / np.hypot(cos, sin), np.rad2deg(np.arctan2(sin, cos))
+
+
+def test_the_normal_spread_is_that_of_hrnets_code() -> None:
+    """clip(1 + 0.3 n, 0.7, 1.3); clip(40 n, -80, 80), in six of ten: an n beyond 1 or 2 is cut."""
+    factor, angle = drawn("normal")
+    beyond_one, beyond_two = math.erfc(1 / 2**0.5), math.erfc(2 / 2**0.5)
+    at_the_ends = np.isclose(factor, 0.7) | np.isclose(factor, 1.3)
+    assert at_the_ends.mean() == pytest.approx(beyond_one, abs=0.03)
+    turned = angle[np.abs(angle) > 1e-9]
+    assert len(turned) / len(angle) == pytest.approx(0.6, abs=0.03)
+    assert np.isclose(np.abs(turned), 80).mean() == pytest.approx(beyond_two, abs=0.02)
+    assert (np.abs(turned) < 40).mean() == pytest.approx(1 - beyond_one, abs=0.03)
+
+
+@pytest.mark.parametrize(("spread", "middle"), [("uniform", 1.0), ("log-uniform", 0.91**0.5)])
+def test_the_even_spreads_have_their_medians(spread: str, middle: float) -> None:
+    factor, angle = drawn(spread)
+    assert (factor < middle).mean() == pytest.approx(0.5, abs=0.03)
+    assert factor.min() >= 0.7 - 1e-9
+    assert factor.max() <= 1.3 + 1e-9
+    assert np.abs(angle).max() <= 40 + 1e-9
+
+
+def person(tmp_path: Path, **changes: object) -> Person:
+    """In an image of 120x100; the box goes a little beyond it on the right."""
+    image = tmp_path / "a.png"
+    PIL.Image.new("RGB", (120, 100)).save(image)
+    xy = np.random.default_rng(1).uniform(45, 95, (17, 2))
+    one = Person(image, np.array([40.0, 10, 82, 85]), xy, np.ones(17, np.bool_))
+    return replace(one, **changes)
+
+
+def crops(recipe: Recipe, one: Person) -> PoseCrops:
+    return PoseCrops([one], COCO, recipe)
+
+
+def test_classic_targets_are_trained_on(tmp_path: Path) -> None:
+    """Simple Baseline's recipe: its code's target of the crop's points; CSANet's eq. 1: exact."""
+    one = person(tmp_path)
+    recipe = load_recipe("csanet-sbn", STILL)
+    _, targets, weights = crops(recipe, one)[(0, 0)]
+    boxes = clean_boxes(one.xywh[None], np.array([[120, 100]]))
+    matrix = crop_matrices(boxes, (192, 256), kind="classic")
+    want, wanted = encode_classic(apply(matrix, one.xy[None]), one.visible[None], (48, 64), 2.0)
+    np.testing.assert_allclose(targets.numpy(), want[0], atol=1e-6)
+    np.testing.assert_array_equal(weights.numpy(), wanted[0])
+    assert (targets.amax((1, 2)) == 1).all()
+    exact = crops(load_recipe("csanet", STILL), one)[(0, 0)][1]
+    assert (exact.amax((1, 2)) < 1).all()
+
+
+def test_half_a_body_is_padded_once(tmp_path: Path) -> None:
+    """Its box is grown by 1.5; the 1.25 of whole people's is not added."""
+    one = person(tmp_path)
+    recipe = load_recipe("csanet-sbn", [*STILL, "augment.half_body=1"])
+    matrix, _ = crops(recipe, one)._matrix(one, (100, 120, 3), np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    rng.random()  # whether half a body is taken
+    half = half_body_box(one.xy, one.visible, COCO, rng)
+    want = crop_matrices(half[None], (192, 256), padding=1.0, kind="classic")[0]
+    np.testing.assert_allclose(matrix, want)
+
+
+def test_our_own_recipe_draws_as_it_did(shared: Path) -> None:
+    """lsp14's models come from this order of draws: half, factor, turn, angle, shift, mirror."""
+    recipe = load_recipe("lsp14")
+    image = shared / "data" / "lspet" / "images" / "im00001.jpg"
+    xy = np.random.default_rng(1).uniform(20, 80, (14, 2))
+    one = Person(image, BOX, xy, np.ones(14, np.bool_))
+    samples = PoseCrops([one], Skeleton.load("lsp14"), recipe)
+    for seed in range(30):
+        got, _ = samples._matrix(one, (100, 100, 3), np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        box, padding = BOX, 0.8
+        if rng.random() < 0.05:
+            box = half_body_box(xy, one.visible, Skeleton.load("lsp14"), rng)
+        factor = math.exp(rng.uniform(math.log(0.8), math.log(1.25)))
+        angle = rng.uniform(-45, 45) if rng.random() < 0.6 else 0.0
+        moved = np.concatenate([box[:2] + rng.uniform(-0.05, 0.05, 2) * box[2:].max(), box[2:]])
+        want = crop_matrices(moved[None], (160, 160), padding=padding * factor, rotation=angle)[0]
+        if rng.random() < 0.5:
+            want[0] *= -1
+            want[0, 2] += 159
+        np.testing.assert_allclose(got, want)
+
+
+def test_a_box_beyond_its_image_is_used_as_it_is(tmp_path: Path) -> None:
+    one = person(tmp_path, xywh=np.array([300.0, 10, 50, 50]))
+    matrix, _ = crops(load_recipe("csanet-sbn", STILL), one)._matrix(
+        one, (100, 120, 3), np.random.default_rng(0)
+    )
+    np.testing.assert_allclose(matrix, crop_matrices(one.xywh, (192, 256), kind="classic")[0])
+
+
+def test_a_classic_target_needs_a_classic_crop() -> None:
+    with pytest.raises(RecipeError, match=r"target\.kind classic is of an input\.crop classic"):
+        load_recipe("csanet-sbn", ["input.crop=unbiased"])
