@@ -89,7 +89,7 @@ def train(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> P
     kind = describe_network(recipe, samples.channels)
     network = build(**kind)
     if recipe.network.weights is None:
-        start_backbone(network, recipe.backbone.weights)
+        start_backbone(network, recipe.backbone.weights, say=say)
     else:
         start_network(network, recipe.network.weights)
     model, optimiser = fabric.setup(

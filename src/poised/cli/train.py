@@ -118,7 +118,7 @@ def cost(
 
 @app.command("import-backbone")
 def import_backbone(
-    file: Annotated[Path, typer.Argument(help="torchvision's ResNet or Inception-ResNet-v2.")],
+    file: Annotated[Path, typer.Argument(help="ResNet, Res2Net, HRNet or Inception-ResNet-v2.")],
     out: Annotated[Path | None, typer.Option(help="Default: beside it, .safetensors.")] = None,
 ) -> None:
     """Turn an ImageNet file into safetensors, for `backbone.weights` of a recipe."""
