@@ -244,6 +244,8 @@ KEY_TABLES: dict[str, Rules] = {
         (r"refine_net\.final_predict\.2\.(.*)", r"refine_net.predict.1.\1"),
     ),
 }
+# "sbn-hrnet" normalises the BGR images that it reads as if they were RGB
+BGR_MEAN, BGR_STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)  # of R, G, B
 PARTS = {  # within a block
     "hourglass": ((r"downsample\.0\.", "shortcut."),),
     "cpn-pytorch": tuple(
@@ -321,7 +323,8 @@ def import_weights(path: Path, kind: str, out: Path) -> dict[str, object]:
     """Read another project's trained pose network, write ours; `kind` is a key of KEY_TABLES.
 
     Returns the arguments of `nets.build`, which also stand in the file. WeightsError lists the
-    keys that have no place, or are missing, or have another shape.
+    keys that have no place, or are missing, or have another shape. "sbn-hrnet" sees BGR, ours RGB:
+    its first convolution is turned round.
     """
     if kind not in KEY_TABLES:
         raise WeightsError(f"no format {kind!r}; known: {', '.join(KEY_TABLES)}")
@@ -340,5 +343,7 @@ def import_weights(path: Path, kind: str, out: Path) -> dict[str, object]:
     if unmatched:
         raise WeightsError(f"{path}: {len(unmatched)} keys unmatched: {', '.join(unmatched)}")
     check_fit(network, ours, str(path))
+    if kind == "sbn-hrnet":
+        ours["backbone.conv1.weight"] = ours["backbone.conv1.weight"].flip(1)
     save_tensors(out, ours, {"network": described})
     return described

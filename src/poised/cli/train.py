@@ -137,7 +137,13 @@ def import_weights(
 ) -> None:
     """Turn a public checkpoint into ours, for `network.weights` of a recipe."""
     with errors(), extra("train"):
+        from poised.pretrained import BGR_MEAN, BGR_STD
         from poised.pretrained import import_weights as run
 
         target = out or file.with_suffix(".safetensors")
         typer.echo(f"{run(file, kind, target)} -> {target}")
+        if kind == "sbn-hrnet":
+            typer.echo(
+                f"Its images were normalised by input.mean={list(BGR_MEAN)} and "
+                f"input.std={list(BGR_STD)}: use it with these."
+            )
