@@ -31,7 +31,7 @@ DRAWN: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "csanet": ({}, ("structure", "spatial")),
     "efafnet": ({}, ()),
     "hourglass": ({"stacks": 2}, ()),
-    "hrnet": ({}, ()),
+    "hrnet": ({}, ("backbone",)),
     "lite_detector": ({"joints": CHANNELS}, ("pyramid",)),
     "lite_pyramid": ({"second_look": 4}, ("pyramid",)),
     "movenet": ({"second_look": 4, "width": 96}, ("pyramid", "wide_pyramid")),

@@ -90,6 +90,41 @@ def test_selections_are_equations_2_and_4_to_8() -> None:
     np.testing.assert_allclose(block._selected(x).detach().numpy(), want, atol=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_every_location_selection_can_learn(seed: int) -> None:
+    """Each of the 16 blocks' two convolutions gets a gradient at the start."""
+    torch.manual_seed(seed)
+    network = EFAFNet(3, aggregate="none", fusion=False, dense_upsampling=False, width=0.125)
+    maps = network(noise(2, 3, 64, 64, seed=seed))
+    network.loss(maps, noise(2, 3, 16, 16, seed=9), torch.ones(2, 3)).backward()
+    selections = [m for m in network.modules() if isinstance(m, LocationSelection)]
+    gradients = [p.grad.abs().sum().item() for m in selections for p in m.parameters()]
+    assert len(gradients) == 16 * 4
+    assert min(gradients) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "outputs"),
+    [
+        ("simple_baseline", {"width": 0.125}, 1),
+        ("hrnet", {"width": 0.125}, 1),
+        ("hrnet", {}, 1),
+        ("efafnet", {"width": 0.125, "hard": None}, 4),
+        ("efafnet", {"width": 0.125, "hard": None, "fusion": False}, 1),
+    ],
+)
+def test_training_starts_near_empty_maps(name: str, options: dict, outputs: int) -> None:
+    """Simple Baseline's and HRNet's code: all-zero maps cost half a Gaussian's pi sigma^2."""
+    torch.manual_seed(0)
+    network = build(name, joints=3, **options)
+    squared = (torch.arange(16.0) - 8) ** 2
+    gaussian = torch.exp(-(squared[:, None] + squared) / (2 * 1.5**2))
+    targets = gaussian.expand(2, 3, 16, 16)
+    first = network.loss(network(noise(2, 3, 64, 64)), targets, torch.ones(2, 3)).item()
+    empty = 0.5 * np.pi * 1.5**2 / 16**2
+    assert first == pytest.approx(outputs * empty, rel=0.2)
+
+
 @pytest.mark.parametrize("order", ["cs-lss", "lss-cs"])
 def test_selections_in_a_row_are_in_that_order(order: str) -> None:
     block = FASMBottleneck(32, 8, 1, aggregate="none", select=order)

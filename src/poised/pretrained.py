@@ -11,7 +11,9 @@ import os
 import pickle
 import re
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,13 +24,19 @@ from torch import Tensor, nn
 from poised.checkpoint import read_tensors, recipe_network, save_tensors
 from poised.files import written_whole
 from poised.nets import build, movenet
+from poised.nets.efafnet import FASMBottleneck, from_res2net
 from poised.nets.efficientnet_lite import EfficientNetLite0, fold_published
+from poised.nets.hrnet import HRNetBackbone
 from poised.nets.inception_resnet import InceptionResNetV2
 from poised.nets.resnet import BLOCKS, ResNet
 from poised.recipe import Recipe
 
 CHUNK = 1 << 20  # bytes read at a time
-HEADS = ("fc.", "last_linear.", "classif.")  # ImageNet's classifier, under its published names
+HEADS = (  # ImageNet's classifiers; HRNet's forms its coarser streams once more
+    *("fc.", "last_linear.", "classif", "incre_modules.", "downsamp_modules.", "final_layer."),
+    *(f"stage4.2.fuse_layers.{coarser}." for coarser in (1, 2, 3)),
+)
+ALIKE = 0.8  # of the numbers of a file and a backbone; two ResNets share 0.73 at most
 COUNTER = "num_batches_tracked"  # old checkpoints lack it, and nothing here uses it
 
 
@@ -69,8 +77,10 @@ def start_network(network: nn.Module, weights: str) -> None:
     fill(network, {**kept, **tensors}, weights)
 
 
-def start_backbone(network: nn.Module, weights: str | None) -> None:
-    """Put a recipe's `backbone.weights` into `network.backbone`: see recipe.Backbone."""
+def start_backbone(
+    network: nn.Module, weights: str | None, *, say: Callable[[str], None] = print
+) -> None:
+    """Put a recipe's `backbone.weights` into `network.backbone` and say what was taken."""
     if weights is None:
         return
     backbone = getattr(network, "backbone", None)
@@ -82,7 +92,28 @@ def start_backbone(network: nn.Module, weights: str | None) -> None:
         backbone.load_state_dict(_lite0_imagenet(backbone))
         return
     path = download(weights) if "://" in weights else Path(weights)
-    fill(backbone, without_head(read_checkpoint(path)), weights)
+    say(fill_alike(backbone, read_backbone(path), weights))
+
+
+def fill_alike(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> str:
+    """Load the tensors that fit by name and shape; returns what was taken and what was not.
+
+    For a published backbone to which a paper adds parts, as EFAFNet its FSM. Raises what
+    `check_fit` raises where less than ALIKE of all numbers, the file's and the module's, are taken.
+    """
+    wanted = {k: v for k, v in module.state_dict().items() if not k.endswith(COUNTER)}
+    given = {k: v for k, v in tensors.items() if not k.endswith(COUNTER)}
+    fits = {k: v for k, v in given.items() if k in wanted and v.shape == wanted[k].shape}
+    taken, ours, theirs = (sum(v.numel() for v in part.values()) for part in (fits, wanted, given))
+    if taken < ALIKE * (ours + theirs - taken):
+        check_fit(module, tensors, source)
+    module.load_state_dict({k: v.to(wanted[k].dtype) for k, v in fits.items()}, strict=False)
+    told = f"{source}: {len(fits)} of the backbone's {len(wanted)} tensors"
+    for names, what in ((wanted, "not in it, so at random"), (given, "in it, not used")):
+        left = Counter(re.sub(r"\d+", "*", k) for k in names if k not in fits)
+        if left:
+            told += f"; {what}: " + ", ".join(f"{k} ({count})" for k, count in left.items())
+    return told
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -108,22 +139,26 @@ def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> 
         raise WeightsError(f"{source} does not fit {type(module).__name__}: {'; '.join(found)}")
 
 
-def without_head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A classifier's tensors, its last layer left out."""
-    return {k: v for k, v in tensors.items() if not k.startswith(HEADS)}
+def read_backbone(path: Path) -> dict[str, Tensor]:
+    """An ImageNet classifier's tensors by our names, its last layers left out."""
+    tensors = {k: v for k, v in read_checkpoint(path).items() if not k.startswith(HEADS)}
+    return from_res2net(tensors) if "layer1.0.convs.0.weight" in tensors else tensors
 
 
 def import_backbone(path: Path, out: Path) -> str:
-    """Read torchvision's ResNet or Inception-ResNet-v2 ImageNet file, write safetensors.
+    """Read a published ImageNet file, write safetensors for `backbone.weights`.
 
-    Returns the name of the network that it fits; WeightsError where none does.
+    torchvision's ResNets, Inception-ResNet-v2, HRNet and, for EFAFNet's FAM, Res2Net 26w4s.
+    Returns the name of the one that it fits; WeightsError where none does.
     """
-    tensors = without_head(read_checkpoint(path))
+    tensors = read_backbone(path)
+    fam = partial(FASMBottleneck, aggregate="bottleneck", select="none")
     builders: dict[str, Callable[[], nn.Module]] = {
-        f"ResNet-{depth}": lambda depth=depth: ResNet(depth)  # type: ignore[misc]
-        for depth in BLOCKS
+        **{f"ResNet-{depth}": partial(ResNet, depth) for depth in BLOCKS},
+        **{f"Res2Net-{depth} 26w4s": partial(ResNet, depth, block=fam) for depth in (50, 101)},
+        **{f"HRNet-W{streams}": partial(HRNetBackbone, 64, streams) for streams in (32, 48)},
+        "Inception-ResNet-v2": InceptionResNetV2,
     }
-    builders["Inception-ResNet-v2"] = InceptionResNetV2
     reasons = []
     for name, builder in builders.items():
         with torch.device("meta"):
@@ -185,7 +220,7 @@ KEY_TABLES: dict[str, Rules] = {
         (r"((?:deconv_layers|final_layer)\..*)", r"\1"),
         (BACKBONE, r"backbone.\1"),
     ),
-    "hrnet": ((r"(.*)", r"\1"),),  # leoxiaobin/deep-high-resolution-net.pytorch
+    "hrnet": ((r"(final_layer\..*)", r"\1"), (r"(.*)", r"backbone.\1")),  # the former
     "hourglass": (  # bearpaw/pytorch-pose
         (r"conv1\.(.*)", r"stem.0.\1"),
         (r"bn1\.(.*)", r"stem.1.\1"),
@@ -221,6 +256,8 @@ KEY_TABLES: dict[str, Rules] = {
 ONNX_FILES: dict[str, tuple[dict[str, Any], Callable[[Path], dict[str, Tensor]]]] = {
     "movenet": ({"network": "movenet", "joints": 17}, movenet.read_published),
 }
+# "sbn-hrnet" normalises the BGR images that it reads as if they were RGB
+BGR_MEAN, BGR_STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)  # of R, G, B
 PARTS = {  # within a block
     "hourglass": ((r"downsample\.0\.", "shortcut."),),
     "cpn-pytorch": tuple(
@@ -301,7 +338,8 @@ def import_weights(
 
     recipe: how the network is used, written beside the weights into the file. Returns the arguments
     of `nets.build`, which also stand there. WeightsError lists the keys that have no place, or are
-    missing, or have another shape.
+    missing, or have another shape. "sbn-hrnet" sees BGR, ours RGB: its first convolution is turned
+    round.
     """
     if kind in ONNX_FILES:
         described, read = ONNX_FILES[kind]
@@ -328,4 +366,7 @@ def _renamed(tensors: Mapping[str, Tensor], kind: str, path: Path) -> dict[str, 
     unmatched = [key for key, name in names.items() if name is None]
     if unmatched:
         raise WeightsError(f"{path}: {len(unmatched)} keys unmatched: {', '.join(unmatched)}")
-    return {name: tensors[key] for key, name in names.items() if name is not None}
+    ours = {name: tensors[key] for key, name in names.items() if name is not None}
+    if kind == "sbn-hrnet":
+        ours["backbone.conv1.weight"] = ours["backbone.conv1.weight"].flip(1)
+    return ours

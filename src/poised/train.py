@@ -107,7 +107,7 @@ def _train(recipe: Recipe, out: Path, restart: bool, say: Callable[[str], None])
     kind = describe_network(recipe, samples.channels)
     network = build(**kind)
     batch = _batch_size(len(samples), plan, network, say)
-    model, state = _begin(fabric, recipe, network, about, found)
+    model, state = _begin(fabric, recipe, network, about, found, say)
     if found is not None:
         say(f"resumed at epoch {state.epoch}, step {state.step}, after {state.seconds:.0f} s")
     elif restart and (earlier := put_away(out, recipe.name)):
@@ -164,12 +164,13 @@ def _begin(
     network: nn.Module,
     about: dict[str, Any],
     found: Saved | None,
+    say: Callable[[str], None],
 ) -> tuple[nn.Module, TrainingState]:
     """The network on its device and all that its training needs, as found or from the start."""
     if found is None and recipe.network.weights is not None:
         start_network(network, recipe.network.weights)
     elif found is None:
-        start_backbone(network, recipe.backbone.weights)
+        start_backbone(network, recipe.backbone.weights, say=say)
     model, optimiser = fabric.setup(
         network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         _optimiser(network, recipe),

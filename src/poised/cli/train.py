@@ -128,7 +128,7 @@ def cost(
 
 @app.command("import-backbone")
 def import_backbone(
-    file: Annotated[Path, typer.Argument(help="torchvision's ResNet or Inception-ResNet-v2.")],
+    file: Annotated[Path, typer.Argument(help="ResNet, Res2Net, HRNet or Inception-ResNet-v2.")],
     out: Annotated[Path | None, typer.Option(help="Default: beside it, .safetensors.")] = None,
 ) -> None:
     """Turn an ImageNet file into safetensors, for `backbone.weights` of a recipe."""
@@ -152,12 +152,18 @@ def import_weights(
 ) -> None:
     """Turn a public checkpoint into ours, for `network.weights` of a recipe or for `--model`."""
     with errors(), extra("train"):
+        from poised.pretrained import BGR_MEAN, BGR_STD
         from poised.pretrained import import_weights as run
         from poised.recipe import load_recipe
 
         target = out or file.with_suffix(".safetensors")
         plan = load_recipe(recipe) if recipe else None
         typer.echo(f"{run(file, kind, target, plan)} -> {target}")
+        if kind == "sbn-hrnet":
+            typer.echo(
+                f"Its images were normalised by input.mean={list(BGR_MEAN)} and "
+                f"input.std={list(BGR_STD)}: use it with these."
+            )
         again = "" if recipe else " --recipe NAME"
         typer.echo(f"poised export {target}{again} --out {target.with_suffix('.onnx')}")
 

@@ -7,13 +7,18 @@ the paper's parameter count allows (eq. 6 writes C x C); eq. 8 adds x twice by i
 once; a strided block takes 2x2 means before its groups, so that eq. 1 holds in every block;
 FASM-C keeps the block's 3x3 convolution and puts the hierarchy after it; feature fusion follows
 its source, ExFuse (arXiv 1804.03821); the softmax that §III-D names does not go with a squared
-error and is left out; DUC takes C5 from 1/32 to the 1/4 of all other heatmaps by one 1x1 (§IV-D.3
-speaks of 512x512 maps, more than its input has pixels); the ablations mine no keypoints, as only
-Tables I and XI mark mining by a star.
+error and is left out. DUC's place is contradictory: §I attaches it to the fused features, Fig. 2
+and §III-D to the ResNet's output; here it stands on C5, and its maps are the deep features of the
+fusion. It takes 1/32 to the 1/4 of all other heatmaps by one 1x1 (§IV-D.3 speaks of 512x512 maps,
+more than its input has pixels). The ablations mine no keypoints, as only Tables I and XI mark
+mining by a star. What comes before a heatmap starts as in Simple Baseline's code, on which the
+paper builds; LSS starts with a positive second 1x1, as no gradient comes through a shut ReLU.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
@@ -22,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from poised.losses import hard_keypoints, mean_squared
-from poised.nets.layers import conv_bn_relu, require_multiple, resize, scaled
+from poised.nets.layers import conv_bn_relu, require_multiple, resize, scaled, start_small
 from poised.nets.resnet import ResNet, projection
 from poised.nets.simple_baseline import deconvolutions
 
@@ -66,12 +71,18 @@ class ChannelSelection(nn.Module):
 
 
 class LocationSelection(nn.Module):
-    """LSS, eq. 2: beta (N, 1, H, W); the ReLU before the sigmoid keeps it at 0.5 or above."""
+    """LSS, eq. 2: beta (N, 1, H, W); the ReLU before the sigmoid keeps it at 0.5 or above.
+
+    The second convolution has one weight and one bias. They start positive: where its output is
+    negative everywhere, as torch's start has it in 3 to 9 of ResNet-50's 16 blocks, nothing learns.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.summarise = nn.Conv2d(channels, 1, 1)
         self.weigh = nn.Conv2d(1, 1, 1)
+        nn.init.ones_(self.weigh.weight)
+        nn.init.ones_(self.weigh.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         inner = functional.relu(self.summarise(x))
@@ -154,6 +165,25 @@ class FeatureFusion(nn.Module):
         return reduced
 
 
+def from_res2net(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A published Res2Net (26w4s: arXiv 1904.01169) by the names of a ResNet with FAM.
+
+    Res2Net lets its last group of channels pass, FAM its first, so that the groups are turned
+    round by one. Each weight has its place, but not each sum: eq. 1 adds the passing group to the
+    next, Res2Net does not; and the first block of a Res2Net's stage adds none, and takes 3x3 means
+    of the passing group, where ours takes 2x2 means of all.
+    """
+    ours = {}
+    for name, value in tensors.items():
+        if re.fullmatch(r"layer\d\.\d+\.(conv1|bn1)\..*", name) and value.ndim:
+            value = value.roll(len(value) // GROUPS, 0)
+        elif re.fullmatch(r"layer\d\.\d+\.conv3\.weight", name):
+            value = value.roll(value.shape[1] // GROUPS, 1)
+        name = re.sub(r"\.convs\.(\d)\.", r".aggregate.convolutions.\1.0.", name)
+        ours[re.sub(r"\.bns\.(\d)\.", r".aggregate.convolutions.\1.1.", name)] = value
+    return ours
+
+
 class EFAFNet(nn.Module):
     """(N, 3, H, W), H and W multiples of 32 -> heatmaps (N, joints, H/4, W/4).
 
@@ -187,18 +217,21 @@ class EFAFNet(nn.Module):
         filters, channels = scaled(256, width), self.backbone.channels
         if dense_upsampling:  # DUC, §III-D
             deep = joints
+            dense = nn.Conv2d(channels[-1], joints * UPSAMPLING**2, 1)
             self.decode: nn.Module = nn.Sequential(
-                nn.Conv2d(channels[-1], joints * UPSAMPLING**2, 1), nn.PixelShuffle(UPSAMPLING)
+                dense if fusion else start_small(dense), nn.PixelShuffle(UPSAMPLING)
             )
         else:
             deep = filters
             self.decode = deconvolutions(channels[-1], filters)
         self.auxiliary = nn.ModuleList(
-            nn.Conv2d(c, joints, 1) for c in (channels[:3] if fusion else [])
+            start_small(nn.Conv2d(c, joints, 1)) for c in (channels[:3] if fusion else [])
         )
         self.fusion = FeatureFusion(channels[0], deep, filters) if fusion else None
         self.predict = (  # DUC alone gives the heatmaps themselves
-            nn.Conv2d(filters, joints, 1) if fusion or not dense_upsampling else nn.Identity()
+            start_small(nn.Conv2d(filters, joints, 1))
+            if fusion or not dense_upsampling
+            else nn.Identity()
         )
         self.semantic, self.hard = semantic, hard
 

@@ -1,7 +1,9 @@
 """HRNet: a high-resolution stream all the way, coarser ones beside it, all exchanging.
 
 Sun et al., "Deep High-Resolution Representation Learning for Human Pose Estimation", CVPR 2019,
-arXiv 1902.09212, §3 and Fig. 1. Parameter names are those of the published weights.
+arXiv 1902.09212, §3 and Fig. 1. Parameter names are those of the published weights, which put the
+backbone's beside the last layer's. All convolutions start as in the public code: the sums that the
+last layer reads are not normed, so that torch's own start gives heatmaps a hundred times too high.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from poised.losses import mean_squared
-from poised.nets.layers import conv_bn, conv_bn_relu, require_multiple, scaled
+from poised.nets.layers import conv_bn, conv_bn_relu, require_multiple, scaled, start_small
 from poised.nets.resnet import BasicBlock, Bottleneck
 
 MODULES = (1, 4, 3)  # exchange units in stages 2, 3, 4
@@ -61,35 +63,28 @@ def _exchange(channels: list[int], source: int, target: int) -> nn.Module:
     return nn.Sequential(*halvings, last)
 
 
-class HRNet(nn.Module):
-    """(N, 3, H, W), H and W multiples of 32 -> one heatmap tensor (N, joints, H/4, W/4).
+class HRNetBackbone(nn.Module):
+    """(N, 3, H, W) -> the finest stream (N, channels, H/4, W/4), after all exchanges."""
 
-    streams: channels of the finest stream, 32 or 48 in the paper; each coarser one has twice as
-             many. width: scales the stem.
-    """
-
-    def __init__(self, joints: int, streams: int = 32, width: float = 1.0) -> None:
+    def __init__(self, stem: int, channels: int) -> None:
         super().__init__()
-        stem = scaled(64, width)
         self.conv1, self.bn1 = conv_bn(3, stem, 3, 2)
         self.conv2, self.bn2 = conv_bn(stem, stem, 3, 2)
         self.layer1 = nn.Sequential(
             *(Bottleneck(stem if index == 0 else 4 * stem, stem, 1) for index in range(4))
         )
-        before, finest = [4 * stem], scaled(streams, width)
+        before = [4 * stem]
         for stage, modules in enumerate(MODULES, start=2):
-            channels = [finest * 2**index for index in range(stage)]
-            self.add_module(f"transition{stage - 1}", _transition(before, channels))
+            after = [channels * 2**index for index in range(stage)]
+            self.add_module(f"transition{stage - 1}", _transition(before, after))
             units = nn.Sequential()
             for index in range(modules):
                 is_last = stage == 4 and index == modules - 1  # only the finest is predicted from
-                units.append(ExchangeUnit(channels, 1 if is_last else stage))
+                units.append(ExchangeUnit(after, 1 if is_last else stage))
             self.add_module(f"stage{stage}", units)
-            before = channels
-        self.final_layer = nn.Conv2d(finest, joints, 1)
+            before = after
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        require_multiple(images, 32)
+    def forward(self, images: Tensor) -> Tensor:
         x = functional.relu(self.bn1(self.conv1(images)))
         x = functional.relu(self.bn2(self.conv2(x)))  # (N, 64, H/4, W/4)
         streams = [self.layer1(x)]  # (N, 256, H/4, W/4)
@@ -100,7 +95,29 @@ class HRNet(nn.Module):
                 for index, step in enumerate(transition.children())
             ]
             streams = self.get_submodule(f"stage{stage}")(streams)
-        return (self.final_layer(streams[0]),)
+        finest: Tensor = streams[0]
+        return finest
+
+
+class HRNet(nn.Module):
+    """(N, 3, H, W), H and W multiples of 32 -> one heatmap tensor (N, joints, H/4, W/4).
+
+    streams: channels of the finest stream, 32 or 48 in the paper; each coarser one has twice as
+             many. width: scales every channel.
+    """
+
+    def __init__(self, joints: int, streams: int = 32, width: float = 1.0) -> None:
+        super().__init__()
+        finest = scaled(streams, width)
+        self.backbone = HRNetBackbone(scaled(64, width), finest)
+        self.final_layer = nn.Conv2d(finest, joints, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                start_small(module)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        require_multiple(images, 32)
+        return (self.final_layer(self.backbone(images)),)
 
     def loss(self, outputs: tuple[Tensor, ...], targets: Tensor, weights: Tensor) -> Tensor:
         return mean_squared(outputs[-1], targets, weights)

@@ -37,6 +37,17 @@ def conv_bn_relu(
     return nn.Sequential(*conv_bn(channels, out, kernel, stride, dilation), nn.ReLU(inplace=True))
 
 
+def start_small(convolution: nn.Conv2d) -> nn.Conv2d:
+    """The same, its weights of standard deviation 0.001 and its bias zero.
+
+    Before a loss on heatmaps it starts near empty ones: Simple Baseline's and HRNet's code.
+    """
+    nn.init.normal_(convolution.weight, std=0.001)
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)
+    return convolution
+
+
 def separable(channels: int, kernel: int) -> list[nn.Module]:
     """A depthwise convolution and its batch norm, then a 1x1 with batch norm and ReLU."""
     depthwise = nn.Conv2d(channels, channels, kernel, 1, kernel // 2, groups=channels, bias=False)

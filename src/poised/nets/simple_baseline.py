@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from poised.losses import mean_squared
-from poised.nets.layers import require_multiple, scaled
+from poised.nets.layers import require_multiple, scaled, start_small
 from poised.nets.resnet import ResNet
 
 
@@ -23,8 +23,7 @@ class SimpleBaseline(nn.Module):
         self.backbone = ResNet(depth, scaled(64, width))
         filters = scaled(256, width)
         self.deconv_layers = deconvolutions(self.backbone.channels[-1], filters)
-        self.final_layer = nn.Conv2d(filters, joints, 1)
-        nn.init.normal_(self.final_layer.weight, std=0.001)  # as the paper's code does
+        self.final_layer = start_small(nn.Conv2d(filters, joints, 1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         require_multiple(images, 32)
