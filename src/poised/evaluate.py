@@ -98,11 +98,14 @@ def evaluate_model(
     if of_coco_form:
         results, used = _results(predictor, truth, people, folder, places, boxes, nms)
         counted = sorted(places)
-        done = score_results(dataset, named, truth, people, results, protocol, counted, crowd)
+        made_in = np.array([one["bbox"] for one in used], np.float64).reshape(-1, 4)
+        done = score_results(
+            dataset, named, truth, people, results, protocol, counted, crowd, made_in
+        )
         if boxes != "truth":
             found_boxes = box_figures(truth, used)
             done.figures.update({name: round(100 * v, 3) for name, v in found_boxes.items()})
-        return replace(done, predictor=predictor)
+        return replace(done, predictor=predictor, folder=folder)
     if boxes not in ("truth", "image"):
         raise ValueError(f"{dataset} is scored person by person: its boxes are truth or image")
     given = None if boxes == "image" else [_sure(person.xywh[None]) for person in people]
@@ -129,7 +132,7 @@ def evaluate_results(
     """
     if known(dataset).metric not in ("oks", "crowdpose"):
         raise ValueError(f"{dataset} has no results format; coco and crowdpose have")
-    people, named, truth, _ = read_with_truth(dataset, root, split, skeleton)
+    people, named, truth, folder = read_with_truth(dataset, root, split, skeleton)
     _somebody(people, root, split)
     values = read_results(results)
     if values and all("file_name" in value for value in values):
@@ -139,7 +142,8 @@ def evaluate_results(
     protocol = _protocol(dataset, split, root)
     protocol |= {"predictions": results.name, "predictions_sha256": sha256(results)}
     everything = list(range(len(named)))
-    return score_results(dataset, named, truth, people, values, protocol, everything, crowd)
+    done = score_results(dataset, named, truth, people, values, protocol, everything, crowd)
+    return replace(done, folder=folder)
 
 
 def _somebody(people: Sequence[Person], root: Path, split: str) -> None:
