@@ -18,9 +18,9 @@ WORDS = {  # of KINDS and MENDED
     "missed": "missed people",
 }
 OKS = (
-    "OKS, object keypoint similarity, says how near a pose is to the annotated one: 1 where every "
-    "labelled joint is in its place, less with each joint's distance; the larger the person and "
-    "the vaguer the joint, the more is forgiven."
+    "OKS, object keypoint similarity, says how near a pose is to the annotated one: the mean of "
+    "its labelled joints' similarities. A joint's is 1 in its place and falls with the distance, "
+    "the slower the larger the person is and the vaguer such a joint."
 )
 MEANT = {
     "AP": "average precision: of the poses given, the share that is right, as ever more people "
