@@ -73,3 +73,12 @@ def test_files_that_cannot_be_compared_are_named(tmp_path: Path) -> None:
         compare([tmp_path / "c.json"])
     with pytest.raises(CompareError, match="no image in common"):
         compare([first, write(tmp_path / "d.json", [0.5], [9])])
+
+
+def test_the_table_says_what_it_shows(tmp_path: Path) -> None:
+    files = [write(tmp_path / "a.json", [0.5, 0.5]), write(tmp_path / "b.json", [0.6, 0.6])]
+    result = CliRunner().invoke(app, ["compare", *map(str, files)])
+    assert result.exit_code == 0, result.output
+    assert "95% interval of the difference" in result.output
+    assert "+10.0 to +10.0" in result.output
+    assert "where both ends have one sign" in result.output

@@ -1,4 +1,4 @@
-"""Runs side by side, with an interval on their difference, where their protocols are alike."""
+"""Runs side by side, with the interval of their difference, where their protocols are alike."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 
 ROUNDS = 2000  # of the bootstrap
 COVERED = 0.95
+MEANING = (
+    "share scored: of joints within PCK's limit, or the mean OKS of people (0 where it is below "
+    "0.5). The difference is a run's share less the first's, in points of it; its interval is that "
+    f"of {ROUNDS} draws of as many of the common images. The runs differ by more than chance of "
+    "the images where both ends have one sign."
+)
 # what two runs may differ in: who is measured, not how
 OWN_FIELDS = (
     "poised",
@@ -32,8 +38,9 @@ class CompareError(ValueError):
 
 @dataclass(frozen=True)
 class Difference:
-    """share: points scored of those to be had, percent; low, high: of its difference to the first.
+    """share: points scored of those to be had, percent.
 
+    low, high: the 95% interval of its difference from the first's.
     unlike: the protocol's fields in which the run differs from the first.
     """
 

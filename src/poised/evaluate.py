@@ -98,11 +98,14 @@ def evaluate_model(
         if write_to is not None:
             write_text(write_to, json.dumps(results) + "\n")
         counted = sorted(places)
-        done = score_results(dataset, named, truth, people, results, protocol, counted, crowd)
+        made_in = np.array([one["bbox"] for one in used], np.float64).reshape(-1, 4)
+        done = score_results(
+            dataset, named, truth, people, results, protocol, counted, crowd, made_in
+        )
         if people and boxes != "truth":
             found_boxes = box_figures(truth, used)
             done.figures.update({name: round(100 * v, 3) for name, v in found_boxes.items()})
-        return replace(done, predictor=predictor)
+        return replace(done, predictor=predictor, folder=folder)
     if write_to is not None:
         raise ValueError(NO_RESULTS.format(dataset))
     people, named = read_people(dataset, root, split, skeleton)
@@ -171,7 +174,7 @@ def evaluate_results(
     """
     if known(dataset).metric not in OF_COCO_FORM:
         raise ValueError(NO_RESULTS.format(dataset))
-    people, named, truth, _ = read_with_truth(dataset, root, split, skeleton)
+    people, named, truth, folder = read_with_truth(dataset, root, split, skeleton)
     _somebody(people, root, split)
     values = read_results(results)
     if values and all("file_name" in value for value in values):
@@ -181,7 +184,8 @@ def evaluate_results(
     protocol = _protocol(dataset, split, root)
     protocol |= {"predictions": results.name, "predictions_sha256": sha256(results)}
     everything = list(range(len(named)))
-    return score_results(dataset, named, truth, people, values, protocol, everything, crowd)
+    done = score_results(dataset, named, truth, people, values, protocol, everything, crowd)
+    return replace(done, folder=folder)
 
 
 def _somebody(people: Sequence[Person], root: Path, split: str) -> None:

@@ -237,20 +237,23 @@ def compare(
         bool, typer.Option("--anyway", help="Also where the protocols differ.")
     ] = False,
 ) -> None:
-    """Put runs side by side, with a 95% interval on each one's difference to the first."""
+    """Put runs side by side, with the 95% interval of each one's difference from the first."""
     with errors():
         from rich.table import Table
 
+        from poised.compare import MEANING
         from poised.compare import compare as run
 
         runs = run(files, anyway=anyway)
         table = Table("", *(row.name for row in runs))
         for figure in runs[0].figures:
             table.add_row(figure, *(f"{row.figures.get(figure, float('nan')):.1f}" for row in runs))
-        table.add_row("points scored, %", *(f"{row.share:.1f}" for row in runs))
+        table.add_row("share scored, %", *(f"{row.share:.1f}" for row in runs))
         intervals = (f"{row.low:+.1f} to {row.high:+.1f}" for row in runs[1:])
-        table.add_row("less the first's, 95%", "", *intervals)
+        table.add_row("95% interval of the difference", "", *intervals)
         print_table(table)
+        if len(runs) > 1:
+            typer.echo(MEANING)
         for row in runs:
             for field, (first, here) in row.unlike.items():
                 typer.echo(f"{row.name} differs in {field}: {first} and {here}")

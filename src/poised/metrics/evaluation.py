@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from poised.datasets import DATASETS, Person
 from poised.datasets.coco import keypoint_count, person_area
 from poised.files import write_text
 from poised.metrics.coco import CROWDED, crowdpose_figures, evaluator_name, oks_figures
-from poised.metrics.matching import Matched, match, pair
+from poised.metrics.matching import Matched, match, match_own, pair
 from poised.metrics.pck import (
     FLIC_TOTAL,
     GROUPS,
@@ -49,9 +49,10 @@ class Evaluation:
 
     samples: what `compare` draws from: of each labelled person the image, the points scored and
     the points to be had. For PCK a point is a keypoint; for OKS it is the OKS of the prediction
-    that the person got, best score first, 0 below 0.5. matched: the same people, for a report;
-    apart: for PCK, their keypoints' distances (P, keypoints that count) in lengths; predictor:
-    whose model it was.
+    that the person got, best score first, 0 below 0.5. matched: the same people, for a report, with
+    the predictions of their own boxes where those were given; apart: for PCK, their keypoints'
+    distances (P, keypoints that count) in lengths; truth: for OKS, the annotations as they were
+    scored; predictor: whose model it was; folder: of the images.
     """
 
     figures: dict[str, float]
@@ -59,7 +60,9 @@ class Evaluation:
     samples: dict[str, list[Any]]
     matched: Matched
     apart: NDArray[np.float64] | None = None
+    truth: dict[str, Any] = field(default_factory=dict)
     predictor: Predictor | None = None
+    folder: Path | None = None
 
     def write(self, path: Path) -> None:
         """As JSON, whole or not at all; a figure of a joint that nobody has is null."""
@@ -87,9 +90,11 @@ def score_results(
     protocol: dict[str, Any],
     counted: list[int],
     crowd: tuple[float, float] = CROWDED,
+    boxes: NDArray[np.float64] | None = None,
 ) -> Evaluation:
     """OKS figures in percent, over the counted keypoints; none where nobody is annotated.
 
+    boxes: (D, 4) the results were made in, where they do not say it; no figure depends on them.
     crowd: the crowd indices at which CrowdPose's medium and hard begin.
     """
     annotations = []
@@ -125,20 +130,34 @@ def score_results(
     if not people:
         nobody: dict[str, list[Any]] = {"image": [], "scored": [], "possible": []}
         return Evaluation({}, protocol, nobody, match(people, results, skeleton, counted))
-    if DATASETS[dataset].metric == "oks":
-        figures = oks_figures(scored, results, skeleton.sigmas)
-    else:
+    if DATASETS[dataset].metric == "crowdpose":
         protocol |= {"area": "0.53 x box", "crowd_index": list(crowd)}
-        figures = crowdpose_figures(scored, results, skeleton.sigmas, crowd)
-    percent = {name: round(100 * v, 3) if v >= 0 else v for name, v in figures.items()}
-    matched = match(people, results, skeleton, counted)
+    figures = figures_of(dataset, scored, results, skeleton.sigmas, crowd)
+    matched = match(people, results, skeleton, counted, boxes)
     got = np.where(matched.likeness >= MATCHED, matched.likeness, 0)
     samples = {
         "image": [person.image_id for person in matched.people],
         "scored": got.round(4).tolist(),
         "possible": [1.0] * len(got),
     }
-    return Evaluation(percent, protocol, samples, matched)
+    if protocol.get("boxes") == "truth":
+        matched = match_own(people, results, skeleton, counted, boxes)
+    return Evaluation(figures, protocol, samples, matched, truth=scored)
+
+
+def figures_of(
+    dataset: str,
+    truth: dict[str, Any],
+    results: Sequence[dict[str, Any]],
+    sigmas: NDArray[np.float32],
+    crowd: tuple[float, float] = CROWDED,
+) -> dict[str, float]:
+    """A data set's OKS figures in percent, -1 where nothing could be counted."""
+    if DATASETS[dataset].metric == "oks":
+        figures = oks_figures(truth, results, sigmas)
+    else:
+        figures = crowdpose_figures(truth, results, sigmas, crowd)
+    return {name: round(100 * v, 3) if v >= 0 else v for name, v in figures.items()}
 
 
 def score_people(
@@ -205,4 +224,5 @@ def score_people(
         "possible": possible.tolist(),
     }
     rounded = {name: round(value, 3) for name, value in figures.items()}
-    return Evaluation(rounded, protocol, samples, pair(people, xy, skeleton, counted), apart)
+    matched = pair(people, xy, skeleton, counted, length, fraction)
+    return Evaluation(rounded, protocol, samples, matched, apart[possible > 0])
