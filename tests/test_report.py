@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("matplotlib", reason="needs poised[report]")
-pytest.importorskip("faster_coco_eval", reason="needs poised[train]")
+pytest.importorskip("matplotlib", reason="needs poised[eval]")
+pytest.importorskip("faster_coco_eval", reason="needs poised[eval]")
 
 from typer.testing import CliRunner
 

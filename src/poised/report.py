@@ -7,6 +7,7 @@ import html
 import io
 import json
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -252,9 +253,9 @@ def _heatmaps(matched: Matched, predictor: Predictor, seed: int) -> str:
 
 
 def _attention(crop: Image, tensor: NDArray[np.float32], predictor: Predictor) -> str:
-    """A row for each of the network's attention modules; it needs the weights beside the model."""
+    """A row for each of the network's attention modules; needs torch, and weights by the model."""
     weights = predictor.session.path.with_suffix(".safetensors")
-    if not weights.is_file():
+    if not weights.is_file() or find_spec("torch") is None:
         return ""
     import torch
 
