@@ -100,6 +100,7 @@ def test_the_page_stands_alone(shared: Path, tmp_path: Path) -> None:
 
 
 def test_attention_maps_are_on_the_page(ten: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs poised[train]")
     from poised.checkpoint import describe_network, save_tensors
     from poised.export import export_onnx
     from poised.nets import build
