@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-pytest.importorskip("scipy", reason="needs poised[train]")
+pytest.importorskip("scipy", reason="needs poised[eval]")
 
 import PIL.Image
 from scipy.io import savemat
 from typer.testing import CliRunner
 
 from poised.cli import app
-from poised.datasets import read_people, renamed
+from poised.datasets import read_people, read_with_truth, renamed
+from poised.datasets.categories import skeleton_of
 from poised.datasets.check import check_people
 from poised.datasets.coco import read_annotations, read_coco, to_coco
 from poised.datasets.flic import read_flic
@@ -24,7 +27,8 @@ from poised.datasets.lsp import read_lsp
 from poised.datasets.mpii import read_mpii
 from poised.datasets.person import DatasetError, Person
 from poised.datasets.write import WRITERS
-from poised.types import Skeleton
+from poised.metrics.coco import category_ids
+from poised.types import Skeleton, SkeletonError
 
 
 def test_coco_is_read_whole(shared: Path) -> None:
@@ -58,7 +62,7 @@ def test_crowdpose_keeps_its_crowd_index(shared: Path) -> None:
 
 def test_to_coco_and_back_loses_nothing(shared: Path, tmp_path: Path) -> None:
     people = read_coco(shared / "data" / "coco", "val2017")
-    form = to_coco(people, Skeleton.load("coco17").keypoints)
+    form = to_coco(people, Skeleton.load("coco17"))
     (tmp_path / "mine.json").write_text(json.dumps(form))
     again = read_coco(tmp_path, "mine.json")
     for a, b in zip(people, again, strict=True):
@@ -89,7 +93,8 @@ def test_crowds_are_ignored_not_lost(tmp_path: Path) -> None:
         ({"image_id": 7}, r"annotations\[0\]\.image_id 7 is no image of the file"),
         ({"keypoints": [1.0, 2.0]}, r"annotations\[0\]\.keypoints is"),
         ({"keypoints": [float("nan"), 2, 2]}, r"annotations\[0\]\.keypoints has what is no finite"),
-        ({"keypoints": []}, r"annotations\[0\]\.keypoints is \[\]"),
+        ({"keypoints": "1, 2, 2"}, r"annotations\[0\]\.keypoints is 1, 2, 2"),
+        ({"keypoints": []}, r"a\.json: no annotation has keypoints"),
         ({"bbox": ["a", 0, 1, 1]}, r"annotations\[0\]\.bbox has what is no finite number"),
         ({"area": None}, r"annotations\[0\]\.area has what is no finite number"),
         ({"category_id": None}, r"annotations\[0\]\.category_id is None"),
@@ -101,6 +106,129 @@ def test_a_wrong_record_is_named(tmp_path: Path, change: dict, message: str) -> 
     (tmp_path / "a.json").write_text(json.dumps(values))
     with pytest.raises(DatasetError, match=message):
         read_coco(tmp_path, "a.json")
+
+
+def test_an_annotation_without_keypoints_or_box_refuses_no_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A dog's box, no list, nothing at all: ignored. No box: that of the keypoints, larger."""
+    whole = {"image_id": 1, "category_id": 7, "bbox": [0, 0, 9, 9], "keypoints": [1, 2, 2, 0, 0, 0]}
+    dog = {**whole, "category_id": 3}
+    del dog["keypoints"]
+    unboxed = {**whole, "bbox": None, "keypoints": [10, 20, 2, 50, 100, 1]}
+    nothing = {**whole, "bbox": [], "keypoints": []}
+    annotations = [
+        {**one, "id": number} for number, one in enumerate((dog, whole, unboxed, nothing))
+    ]
+    values = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": annotations}
+    (tmp_path / "a.json").write_text(json.dumps(values))
+    people, _, truth, _ = read_with_truth("coco", tmp_path, "a.json", _two(tmp_path))
+    assert [person.ignored for person in people] == [True, False, False, True]
+    assert people[1].xywh.tolist() == [0, 0, 9, 9]
+    assert people[2].xywh.tolist() == [10 - 10, 20 - 20, 40 + 20, 80 + 40]  # a quarter a side
+    assert people[3].xywh.tolist() == [0, 0, 0, 0]
+    assert truth["annotations"][0]["num_keypoints"] == 0
+    assert category_ids(truth) == {7}  # results are the person's, not the dog's
+    said = [record.getMessage().partition("a.json: ")[2] for record in caplog.records]
+    assert said == [
+        "2 annotations have no keypoints: ignored; first [0, 3]",
+        "2 annotations have no box: that of the labelled keypoints is taken, 25% larger a side; "
+        "first [2, 3]",
+    ]
+
+
+def _two(folder: Path) -> str:
+    path = folder / "two.yaml"
+    path.write_text(
+        "name: two\nkeypoints: [a, b]\npairs: []\nlimbs: []\ngroups: {}\nsigmas: [0.1, 0.1]\n"
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["coco17", "crowdpose14", "flic", "lsp14", "mpii16"])
+def test_a_coco_files_categories_are_a_skeleton(name: str, tmp_path: Path) -> None:
+    """Every skeleton of ours comes back from the names and limbs that the form holds."""
+    ours = Skeleton.load(name)
+    (tmp_path / "mine.json").write_text(json.dumps(to_coco([], ours)))
+    read = Skeleton.load(tmp_path / "mine.json")
+    assert (read.name, read.keypoints, read.limbs) == ("mine", ours.keypoints, ours.limbs)
+    assert set(read.pairs) == set(ours.pairs)
+    assert {k: set(v) for k, v in read.groups.items()} == {
+        k: set(v) for k, v in ours.groups.items()
+    }
+    other = [k for k, n in enumerate(ours.keypoints) if n == "pelvis"]  # ours has the hips' there
+    np.testing.assert_allclose(np.delete(read.sigmas, other), np.delete(ours.sigmas, other))
+
+
+def test_left_and_right_are_read_in_the_usual_spellings() -> None:
+    names = ["LeftEye", "RightEye", "l_ear", "r-ear", "L Paw 1", "R Paw 1", "tail", "left_horn"]
+    found = skeleton_of({"categories": [{"name": "cat", "keypoints": names}]}, "cats.json")
+    assert found is not None
+    assert found.pairs == ((0, 1), (2, 3), (4, 5))
+    coco = Skeleton.load("coco17")
+    np.testing.assert_array_equal(found.sigmas[:4], coco.sigmas[1:5])
+    np.testing.assert_allclose(found.sigmas[4:], 0.079)
+    assert found.groups == {"head": (0, 1, 2, 3), "upper": (4, 5, 6, 7), "lower": ()}
+
+
+def test_categories_that_tell_no_one_skeleton_are_named() -> None:
+    person, dog = ({"name": n, "keypoints": [n]} for n in ("person", "dog"))
+    assert skeleton_of({"categories": [person, {"name": "car"}, person]}, "a.json") is not None
+    assert skeleton_of({"categories": [{"name": "car"}]}, "a.json") is None
+    with pytest.raises(SkeletonError, match=r"a\.json: categories person, dog have unlike keypoi"):
+        skeleton_of({"categories": [person, dog]}, "a.json")
+    with pytest.raises(SkeletonError, match="keypoints is 17, not names"):
+        skeleton_of({"categories": [{"name": "person", "keypoints": 17}]}, "a.json")
+
+
+def test_a_file_of_other_keypoints_has_its_own_skeleton(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Seventeen of an animal are not COCO's of a person, and it is said; one given wins."""
+    coco = Skeleton.load("coco17")
+    xy, seen = np.ones((17, 2)), np.ones(17, np.bool_)
+    people = [Person(tmp_path / "a.jpg", np.ones(4), xy, seen)]
+    form = to_coco(people, coco)
+    (tmp_path / "person.json").write_text(json.dumps(form))
+    paws = [name.replace("wrist", "paw") for name in coco.keypoints]
+    form["categories"][0]["keypoints"] = paws
+    (tmp_path / "animal.json").write_text(json.dumps(form))
+    assert read_people("coco", tmp_path, "person.json")[1].name == "coco17"
+    assert caplog.messages == []
+    animal = read_people("coco", tmp_path, "animal.json")[1]
+    assert (animal.name, list(animal.keypoints)) == ("animal", paws)
+    assert caplog.messages == [
+        f"{tmp_path / 'animal.json'}: its categories name the keypoints: 17, with 8 pairs by left "
+        "and right, 16 limbs, COCO's OKS sigmas, but 0.079 for left_paw, right_paw"
+    ]
+    assert read_people("coco", tmp_path, "animal.json", "coco17")[1].name == "coco17"
+
+
+def test_crowdposes_own_limbs_are_another_skeletons(shared: Path) -> None:
+    """They are COCO's, up to 17 of 14 keypoints: none is drawn, rather than some of them."""
+    root = shared / "data" / "crowdpose"
+    people, own = read_people("coco", root, "test_crowdpose.json")
+    assert (len(people), len(own), len(own.pairs), own.limbs) == (5, 14, 6, ())
+    np.testing.assert_allclose(own.sigmas, Skeleton.load("crowdpose14").sigmas)
+    assert read_people("crowdpose", root, "test_crowdpose.json")[1].name == "crowdpose14"
+
+
+def test_what_is_filled_in_is_said_on_the_command_line(tmp_path: Path) -> None:
+    """In a process of its own: pytest takes the log."""
+    images = [{"id": 1, "file_name": "a.png"}]
+    whole = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 8, 8], "keypoints": [4, 4, 2]}
+    bare = {"id": 2, "image_id": 1, "category_id": 1, "bbox": [1, 1, 8, 8]}
+    values = {"images": images, "annotations": [whole, bare]}
+    values["categories"] = [{"id": 1, "name": "ball", "keypoints": ["middle"]}]
+    (tmp_path / "a.json").write_text(json.dumps(values))
+    PIL.Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
+    command = [sys.executable, "-m", "poised", "data", "check", str(tmp_path)]
+    command += ["--dataset", "coco", "--split", "a.json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "2 people in 1 images, 1 of them to be ignored" in done.stdout
+    assert "1 annotations have no keypoints: ignored; first [1]" in done.stderr
+    assert "its categories name the keypoints: 1, with 0 pairs" in done.stderr
 
 
 def test_an_id_twice_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-pytest.importorskip("faster_coco_eval", reason="needs poised[train]")
+pytest.importorskip("faster_coco_eval", reason="needs poised[eval]")
 
 from typer.testing import CliRunner
 

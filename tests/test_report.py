@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("matplotlib", reason="needs poised[report]")
-pytest.importorskip("faster_coco_eval", reason="needs poised[train]")
+pytest.importorskip("matplotlib", reason="needs poised[eval]")
+pytest.importorskip("faster_coco_eval", reason="needs poised[eval]")
 
 from typer.testing import CliRunner
 
@@ -208,6 +208,7 @@ def test_wrong_poses_missed_and_false_people_are_three_rows(shared: Path, tmp_pa
 
 
 def test_attention_maps_are_on_the_page(ten: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs poised[train]")
     from poised.checkpoint import describe_network, save_tensors
     from poised.export import export_onnx
     from poised.nets import build

@@ -141,9 +141,16 @@ class Skeleton:
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Skeleton:
-        """A skeleton of the package by name, or of the user's by the path of its YAML."""
+        """A skeleton of the package by name, or the user's by path.
+
+        That is a YAML file, or a COCO annotation file (.json) whose categories name the keypoints.
+        """
         folder = resources.files("poised") / "skeletons"
         path = Path(name_or_path)
+        if path.suffix == ".json":
+            from poised.datasets.categories import load_skeleton
+
+            return load_skeleton(path)
         if path.suffix in (".yaml", ".yml"):
             if not path.is_file():
                 raise SkeletonError(f"no skeleton file {path}")

@@ -65,8 +65,9 @@ def extra(name: str) -> Iterator[None]:
     """A missing package as the `pip install` that brings it."""
     try:
         yield
-    except ImportError as error:
-        raise ValueError(f"this needs {error.name}: pip install 'poised[{name}]'") from error
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        raise ValueError(f"this needs {package}: pip install 'poised[{name}]'") from error
 
 
 def checked_out(out: Path | None) -> None:

@@ -17,7 +17,12 @@ app.add_typer(data_app, name="data", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(help="The data set's folder.")]
 Name = Annotated[str, typer.Option(help="coco, crowdpose, flic, lsp, lspet or mpii.")]
 Part = Annotated[str, typer.Option(help="Of the data set, or a COCO-style file in it.")]
-OwnSkeleton = Annotated[str | None, typer.Option(help="Yours, by name or YAML file.")]
+OwnSkeleton = Annotated[
+    str | None,
+    typer.Option(
+        help="Yours: a name, a YAML file, or a COCO file whose categories name its keypoints."
+    ),
+]
 
 
 @data_app.command()
@@ -28,7 +33,7 @@ def check(
 
     Exit code 1 says that there are faults.
     """
-    with errors(), extra("train"):
+    with errors(), extra("eval"):
         from poised.datasets import DATASETS, read_people
         from poised.datasets.check import check_people
 
@@ -61,11 +66,11 @@ def convert(
 ) -> None:
     """Write any data set in COCO form, or in its own form again.
 
-    A file in COCO form is read by `--dataset coco --split FILE --skeleton NAME`, FILE lying in the
-    data set's folder. Keypoints are matched by name. With --to flic, `train` in --split's name says
+    A file in COCO form is read by `--dataset coco --split FILE`, FILE lying in the data set's
+    folder. Keypoints are matched by name. With --to flic, `train` in --split's name says
     that the people are for training.
     """
-    with errors(), extra("train"):
+    with errors(), extra("eval"):
         from poised.datasets import known, read_people, read_with_truth, renamed
         from poised.datasets.coco import to_coco
         from poised.datasets.write import WRITERS
@@ -78,7 +83,7 @@ def convert(
             write_text(out, json.dumps(values))
         elif to == "coco":
             people, names = read_people(dataset, folder, split, skeleton)
-            write_text(out, json.dumps(to_coco(people, names.keypoints, folder)))
+            write_text(out, json.dumps(to_coco(people, names, folder)))
         elif to not in WRITERS:
             raise ValueError(f"--to is {to!r}, expected coco, {', '.join(WRITERS)}")
         else:
@@ -99,7 +104,7 @@ def show(
     seed: Annotated[int, typer.Option(help="Of the choice of people.")] = 0,
 ) -> None:
     """Write a sheet of people with their annotation, to look at."""
-    with errors(), extra("train"):
+    with errors(), extra("eval"):
         import numpy as np
 
         from poised.datasets import read_people

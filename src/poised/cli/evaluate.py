@@ -42,7 +42,7 @@ Runner = Annotated[Engine, typer.Option(help="What runs the networks.")]
 Flip = Annotated[bool, typer.Option(help="Average with the mirrored crop.")]
 Growth = Annotated[float | None, typer.Option(help="Of boxes; default: the model's.")]
 OwnSkeleton = Annotated[
-    str | None, typer.Option(help="Of a COCO-style file of your own: a name or a YAML file.")
+    str | None, typer.Option(help="Of your own COCO-style file: a name, a YAML file, a COCO file.")
 ]
 Reference = Annotated[Length, typer.Option(help="What PCK's distances are measured in.")]
 Crowd = Annotated[
@@ -75,7 +75,7 @@ def evaluate(
     results: Server = None,
 ) -> None:
     """Score a model or a results file by its data set's own metric, and say how it was done."""
-    with errors(), extra("train"):
+    with errors(), extra("eval"):
         from rich.table import Table
 
         from poised.evaluate import TOTAL
@@ -134,9 +134,8 @@ def report(
     threads: Threads = None,
 ) -> None:
     """Evaluate, and write one HTML page to look at: curves, errors by kind, pictures."""
-    with errors(), extra("train"):
-        with extra("report"):
-            from poised.report import write_report
+    with errors(), extra("eval"):
+        from poised.report import write_report
 
         checked_out(out)
         done = _measure(

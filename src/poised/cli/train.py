@@ -52,7 +52,7 @@ def recipes(context: typer.Context) -> None:
     """List the recipes: what they build, on which data, and which rows they stand for."""
     if context.invoked_subcommand is not None:
         return
-    with errors():
+    with errors(), extra("eval"):
         from rich.table import Table
 
         from poised.recipe import load_recipe, recipe_names
@@ -80,7 +80,7 @@ def show_recipe(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value")] = None,
 ) -> None:
     """Print a recipe with everything filled in: its base, its defaults, its source."""
-    with errors():
+    with errors(), extra("eval"):
         import yaml
 
         from poised.recipe import load_recipe, recipe_files

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from poised.datasets.categories import same_names, say_aloud, skeleton_of
 from poised.datasets.coco import people_of, read_annotations, read_coco
 from poised.datasets.flic import read_flic
 from poised.datasets.lsp import read_lsp
@@ -49,6 +50,8 @@ def read_people(
 
     Raises ValueError for an unknown data set, and where the keypoints do not fit the skeleton.
     """
+    if known(dataset).metric in ("oks", "crowdpose"):
+        return read_with_truth(dataset, root, split, skeleton)[:2]
     named = Skeleton.load(skeleton or known(dataset).skeleton)
     with _form_of(dataset, root, split):
         people = known(dataset).read(root, split)
@@ -60,13 +63,27 @@ def read_with_truth(
 ) -> tuple[list[Person], Skeleton, dict[str, Any], Path]:
     """As `read_people` of a data set in COCO form; and its annotation file, and images' folder.
 
-    The file is read once. Raises what `read_people` and `read_annotations` raise.
+    The file is read once. Of "coco", without a skeleton given, it is the file's own categories'
+    where they name other keypoints than COCO's. Raises what `read_people`, `read_annotations` and
+    `skeleton_of` raise.
     """
     named = Skeleton.load(skeleton or known(dataset).skeleton)
     with _form_of(dataset, root, split):
         values, images = read_annotations(root, split)
         people = people_of(values, images)
+    if dataset == "coco" and skeleton is None:
+        named = _own(values, named, people, root / split)
     return _fitting(people, named, root), named, values, images
+
+
+def _own(values: dict[str, Any], usual: Skeleton, people: list[Person], source: Path) -> Skeleton:
+    """The file's own skeleton, said aloud, where it is another than the usual and fits people."""
+    own = skeleton_of(values, str(source))
+    fits = own is not None and people and len(own) == len(people[0].visible)
+    if own is None or not fits or same_names(own.keypoints, usual.keypoints):
+        return usual
+    say_aloud(own, str(source))
+    return own
 
 
 def known(dataset: str) -> DataSet:
@@ -81,7 +98,7 @@ def _form_of(dataset: str, root: Path, split: str) -> Iterator[None]:
     """A reader's complaint about a file of another form becomes a DatasetError."""
     try:
         yield
-    except (DatasetError, FileNotFoundError):
+    except (DatasetError, FileNotFoundError, ImportError):  # a missing scipy is no fault of theirs
         raise
     except Exception as error:
         raise DatasetError(

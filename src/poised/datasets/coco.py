@@ -9,6 +9,7 @@ the same of `test2017` for `test-dev2017`, `images/` or root.
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,25 +17,30 @@ from typing import Any
 
 import numpy as np
 
-from poised.datasets.person import DatasetError, Person
+from poised.datasets.person import ENLARGE, DatasetError, Person, joints_box
 from poised.images import image_size
+from poised.types import Skeleton
 
 AREA = 0.53  # of a box: what CrowdPose's evaluator takes for a person's area
+MADE = f"that of the labelled keypoints is taken, {ENLARGE:.0%} larger a side"
 LOOKED_FOR = 50  # images, to find their folder by
 FIELDS: dict[str, Callable[[Any], bool]] = {
     "id": lambda v: isinstance(v, int),
     "image_id": lambda v: isinstance(v, int),
     "category_id": lambda v: isinstance(v, int),
-    "bbox": lambda v: isinstance(v, list) and len(v) == 4,
-    "keypoints": lambda v: isinstance(v, list) and len(v) > 0 and len(v) % 3 == 0,
+    "bbox": lambda v: v in (None, []) or (isinstance(v, list) and len(v) == 4),
+    "keypoints": lambda v: v is None or (isinstance(v, list) and len(v) % 3 == 0),
     "num_keypoints": lambda v: v is None or isinstance(v, int),
 }
+log = logging.getLogger(__name__)
 
 
 def read_annotations(root: Path, split: str) -> tuple[dict[str, Any], Path]:
     """The annotation file of a split, checked, and the folder of its images.
 
-    Raises FileNotFoundError, or DatasetError naming file, record and field.
+    An annotation without keypoints gets unlabelled ones, so that it is ignored; one without a box
+    that of its keypoints, enlarged. How many there are is said aloud. Raises FileNotFoundError, or
+    DatasetError naming file, record and field.
     """
     names = [
         f"annotations/person_keypoints_{split}.json",
@@ -57,6 +63,7 @@ def read_annotations(root: Path, split: str) -> tuple[dict[str, Any], Path]:
     if path.name.startswith("image_info_"):  # COCO's form of a part whose labels are not public
         values.setdefault("annotations", [])
     _check(values, path)
+    _complete(values, path)
     parts = [split, split.replace("test-dev", "test")]  # test-dev's images are among the test's
     folders = [root / f / part for part in parts for f in ("", "images")] + [root / "images", root]
     some = [
@@ -87,12 +94,37 @@ def _check(values: dict[str, Any], path: Path) -> None:
                 raise DatasetError(f"{where}.{name} is {str(annotation.get(name))[:60]}")
         if annotation["image_id"] not in known:
             raise DatasetError(f"{where}.image_id {annotation['image_id']} is no image of the file")
-        keypoints = keypoints or len(annotation["keypoints"])
-        if len(annotation["keypoints"]) != keypoints:
-            count = len(annotation["keypoints"])
+        count = len(annotation.get("keypoints") or ())
+        keypoints = keypoints or count
+        if count not in (0, keypoints):
             raise DatasetError(f"{where}.keypoints has {count} numbers, the first {keypoints}")
-    for name in ("bbox", "keypoints", "area"):
-        _check_numbers([a.get(name, 0.0) for a in values["annotations"]], name, path)
+    if values["annotations"] and not keypoints:
+        raise DatasetError(f"{path}: no annotation has keypoints")
+
+
+def _complete(values: dict[str, Any], path: Path) -> None:
+    """Fill in the keypoints and boxes that are absent, and raise at what is no number."""
+    annotations = values["annotations"]
+    count = max((len(a.get("keypoints") or ()) for a in annotations), default=0)
+    bare = [i for i, a in enumerate(annotations) if not a.get("keypoints")]
+    for i in bare:
+        annotations[i] |= {"keypoints": [0] * count, "num_keypoints": 0}
+    _check_numbers([a["keypoints"] for a in annotations], "keypoints", path)
+    unboxed = [i for i, a in enumerate(annotations) if not a.get("bbox")]
+    for i in unboxed:
+        annotations[i]["bbox"] = _box_of(annotations[i]["keypoints"])
+    _check_numbers([a["bbox"] for a in annotations], "bbox", path)
+    _check_numbers([a.get("area", 0.0) for a in annotations], "area", path)
+    for which, lacks in ((bare, "no keypoints: ignored"), (unboxed, f"no box: {MADE}")):
+        if which:
+            log.warning("%s: %d annotations have %s; first %s", path, len(which), lacks, which[:5])
+
+
+def _box_of(keypoints: list[float]) -> list[float]:
+    """Of what is labelled, enlarged as where a data set has no boxes; 0 where nothing is."""
+    triples = np.array(keypoints, np.float64).reshape(-1, 3)
+    labelled = triples[:, 2] > 0
+    return joints_box(triples[:, :2], labelled).tolist() if labelled.any() else [0.0] * 4
 
 
 def _check_numbers(rows: list[Any], name: str, path: Path) -> None:
@@ -171,9 +203,7 @@ def person_area(annotation: dict[str, Any]) -> float:
     return AREA * float(annotation["bbox"][2]) * float(annotation["bbox"][3])
 
 
-def to_coco(
-    people: list[Person], keypoints: tuple[str, ...], root: Path | None = None
-) -> dict[str, Any]:
+def to_coco(people: list[Person], skeleton: Skeleton, root: Path | None = None) -> dict[str, Any]:
     """Any data set's people in COCO form; file names are relative to `root` where they are in it.
 
     Images without people are not in a list of people, and so not here.
@@ -200,7 +230,9 @@ def to_coco(
                 "keypoints": np.concatenate([xy, flags[:, None]], 1).ravel().tolist(),
             }
         )
-    category = {"id": 1, "name": "person", "keypoints": list(keypoints)}
+    limbs = [[a + 1, b + 1] for a, b in skeleton.limbs]
+    names = list(skeleton.keypoints)
+    category = {"id": 1, "name": "person", "keypoints": names, "skeleton": limbs}
     return {"images": list(images.values()), "annotations": annotations, "categories": [category]}
 
 

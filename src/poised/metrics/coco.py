@@ -47,8 +47,8 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def category_ids(truth: dict[str, Any]) -> set[int]:
-    """The categories that are annotated; 1 where nobody is."""
-    return {a["category_id"] for a in truth["annotations"]} or {1}
+    """The categories that are annotated with keypoints; 1 where nobody is."""
+    return {a["category_id"] for a in truth["annotations"] if a.get("num_keypoints", 1)} or {1}
 
 
 def check_results(
