@@ -4,8 +4,9 @@ python benchmarks/evaluation_loop.py ../shared/data/coco [images]     needs pois
 
 The loop, written here: one person a step, its image read anew, cut, normalised, through the network
 in torch and again mirrored, decoded and scored in Python's loops. Both take the annotated boxes,
-networks of random weights and one thread, and end in the same figures, by one evaluator; the share
-of keypoints on which they agree to 0.1 pixel is printed. CPU seconds, not the clock's.
+networks of random weights and one thread, and are scored by one evaluator. The share of keypoints on
+which they agree to 0.1 pixel is printed: not all, as such a network's maps have many peaks nearly
+alike, and the installed OpenCV may read and cut otherwise. CPU seconds, not the clock's.
 """
 
 from __future__ import annotations
