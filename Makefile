@@ -1,7 +1,7 @@
 # Two commands: `make demo` shows what poised does, `make test` checks all of it.
 PYTHON ?= python3
 # where torch comes from: its own index of CPU builds, as PyPI's build for Linux brings gigabytes of
-# CUDA. Without a way there: `make test TORCH_INDEX=https://pypi.org/simple`.
+# CUDA. Without a way there, from pip's own index: `make test TORCH_INDEX=`.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -33,8 +33,8 @@ clean:
 # torch first and alone: pip asks no other index for it but those and folders of your own pip.conf
 .venv/full.stamp: .venv/core.stamp
 	$(PIP) install --constraint constraints.txt --no-deps --timeout 15 --retries 1 \
-		--index-url $(TORCH_INDEX) torch==2.13.0 || { \
+		$(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0 || { \
 		echo "no torch from $(TORCH_INDEX). From PyPI, on Linux with gigabytes of CUDA:" \
-			"make $(MAKECMDGOALS) TORCH_INDEX=https://pypi.org/simple"; exit 1; }
+			"make $(MAKECMDGOALS) TORCH_INDEX="; exit 1; }
 	$(PIP) install --constraint constraints.txt --editable '.[train,onnx,dev]'
 	@touch $@

@@ -4,9 +4,9 @@ python benchmarks/evaluation_loop.py ../shared/data/coco [images]     needs pois
 
 The loop, written here: one person a step, its image read anew, cut, normalised, through the network
 in torch and again mirrored, decoded and scored in Python's loops. Both take the annotated boxes,
-networks of random weights and one thread, and are scored by one evaluator. The share of keypoints on
-which they agree to 0.1 pixel is printed: not all, as such a network's maps have many peaks nearly
-alike, and the installed OpenCV may read and cut otherwise. CPU seconds, not the clock's.
+networks of random weights and one thread, and are scored by one evaluator. The share of keypoints
+on which they agree to 0.1 pixel is printed: not all, as such a network's maps have many peaks
+nearly alike, and the installed OpenCV may read and cut otherwise. CPU seconds, not the clock's.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ from poised.evaluate import evaluate_model
 from poised.export import export_onnx
 from poised.metrics.evaluation import score_results
 from poised.nets import build
-from poised.predict import Predictor, Protocol
-from poised.recipe import Recipe, load_recipe
+from poised.predict import Predictor
+from poised.protocol import Protocol
+from poised.read_recipe import load_recipe
+from poised.recipe import Recipe
 from poised.types import Skeleton
 
 SCORED, ALIKE = 0.2, 0.9  # keypoint scores that count, OKS above which poses are one person's

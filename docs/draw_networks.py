@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from poised.cost import measure_cost
 from poised.nets import build
 from poised.nets.lite_detector import CHANNELS
-from poised.recipe import load_recipe, recipe_names
+from poised.read_recipe import load_recipe, recipe_names
 from poised.types import Skeleton
 
 PAGES = Path(__file__).parent / "networks"

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from poised.evaluate import BoxesFrom, evaluate_model
 from poised.metrics.evaluation import Evaluation
-from poised.predict import Predictor, Protocol
-from poised.recipe import load_recipe
+from poised.predict import Predictor
+from poised.protocol import Protocol
+from poised.read_recipe import load_recipe
 
 # padding for LSPET's boxes, as trained: they are the joints' box enlarged by half already
 LOOSE = 0.8

@@ -17,8 +17,8 @@ from poised import Boxes, Predictor
 from poised.cli import app
 from poised.export import exported as module_of
 from poised.nets import build
-from poised.predict import Protocol
-from poised.recipe import load_recipe
+from poised.protocol import Protocol
+from poised.read_recipe import load_recipe
 from poised.runtime import ModelError, Session
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "samples" / "basketball1.png"

@@ -37,7 +37,8 @@ from poised.metrics.pck import (
     person_size,
     torso_length,
 )
-from poised.predict import Predictor, Protocol
+from poised.predict import Predictor
+from poised.protocol import Protocol
 from poised.types import Boxes, ImagePoses, Skeleton
 
 COCO = Skeleton.load("coco17").sigmas

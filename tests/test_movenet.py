@@ -27,7 +27,7 @@ from poised.nets import build
 from poised.nets.movenet import read_published
 from poised.predict import Predictor
 from poised.pretrained import WeightsError, start_network
-from poised.recipe import load_recipe
+from poised.read_recipe import load_recipe
 from poised.runtime import Session
 from poised.types import Boxes
 

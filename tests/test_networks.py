@@ -23,7 +23,8 @@ from poised.datasets.poses import PoseCrops
 from poised.nets import NETWORKS, build
 from poised.nets.attention import attention_maps
 from poised.nets.lite_detector import STRIDES
-from poised.recipe import Recipe, RecipeError, load_recipe, recipe_names
+from poised.read_recipe import RecipeError, load_recipe, recipe_names
+from poised.recipe import Recipe
 from poised.types import Skeleton
 
 SMALL: dict[str, dict[str, object]] = {  # options that keep each paper's parts, and few channels

@@ -13,7 +13,7 @@ from poised.cost import measure_cost
 from poised.datasets.person import Person
 from poised.evaluate import TOTAL
 from poised.metrics.evaluation import score_people
-from poised.recipe import load_recipe, recipe_names
+from poised.read_recipe import load_recipe, recipe_names
 from poised.types import Skeleton
 
 

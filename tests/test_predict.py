@@ -22,7 +22,8 @@ from poised.cli import app
 from poised.cli.predict import picture_names
 from poised.draw import COLOURS, PEOPLE, draw_poses
 from poised.images import ImageError
-from poised.predict import Failure, Protocol
+from poised.predict import Failure
+from poised.protocol import Protocol
 from poised.runtime import ModelError, Session
 
 TRUTH = np.array([[60.0, 70.0], [95.0, 84.0], [78.0, 120.0]])

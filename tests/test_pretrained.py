@@ -19,15 +19,9 @@ from typer.testing import CliRunner
 
 from poised.checkpoint import load_network, read_tensors
 from poised.cli import app
+from poised.foreign_weights import import_weights
 from poised.nets import build
-from poised.pretrained import (
-    WeightsError,
-    download,
-    import_backbone,
-    import_weights,
-    start_backbone,
-    start_network,
-)
+from poised.pretrained import WeightsError, download, import_backbone, start_backbone, start_network
 
 State = dict[str, Tensor]
 

@@ -22,8 +22,9 @@ from poised.crops import crop_areas, crop_matrices
 from poised.datasets import Person
 from poised.evaluate import CLEANED, evaluate_model
 from poised.metrics.evaluation import score_people
-from poised.predict import Predictor, Protocol
-from poised.recipe import RecipeError, load_recipe, recipe_names
+from poised.predict import Predictor
+from poised.protocol import Protocol
+from poised.read_recipe import RecipeError, load_recipe, recipe_names
 from poised.scores import oks
 from poised.types import Boxes, ImagePoses, Skeleton
 

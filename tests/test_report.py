@@ -212,7 +212,7 @@ def test_attention_maps_are_on_the_page(ten: Path, tmp_path: Path) -> None:
     from poised.checkpoint import describe_network, save_tensors
     from poised.export import export_onnx
     from poised.nets import build
-    from poised.recipe import load_recipe
+    from poised.read_recipe import load_recipe
 
     changes = ["network.name=spcnet", "network.options={modules: 1, width: 0.125}"]
     recipe = load_recipe("lsp14", [*changes, "backbone.weights=null", "input.size=[64,64]"])

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from poised.checkpoint import read_tensors
 from poised.cli import app
 from poised.nets import NETWORKS
-from poised.recipe import Recipe, load_recipe
+from poised.read_recipe import load_recipe
+from poised.recipe import Recipe
 from poised.resume import TrainingState, cut_log, optimiser_tensors, restore_optimiser
 from poised.train import train
 

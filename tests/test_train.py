@@ -41,7 +41,8 @@ from poised.losses import (
 from poised.nets import build
 from poised.nets.efficientnet_lite import EfficientNetLite0, fold_published
 from poised.nets.lite_detector import cells
-from poised.recipe import Optimise, RecipeError, load_recipe
+from poised.read_recipe import RecipeError, load_recipe
+from poised.recipe import Optimise
 from poised.runtime import ModelError, Session
 from poised.train import TrainingError, schedule, train
 from poised.types import Skeleton

@@ -18,7 +18,8 @@ from poised.crops import apply, clean_boxes, crop_matrices
 from poised.datasets.person import Person
 from poised.datasets.poses import PoseCrops
 from poised.heatmaps import encode_classic
-from poised.recipe import Recipe, RecipeError, load_recipe
+from poised.read_recipe import RecipeError, load_recipe
+from poised.recipe import Recipe
 from poised.types import Skeleton
 
 COCO = Skeleton.load("coco17")

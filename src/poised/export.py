@@ -22,7 +22,8 @@ from poised.losses import log_chances
 from poised.nets import build
 from poised.nets.lite_detector import cells
 from poised.pretrained import WeightsError, fill
-from poised.recipe import Recipe, RecipeError, load_recipe
+from poised.read_recipe import RecipeError, load_recipe
+from poised.recipe import Recipe
 from poised.types import Skeleton
 
 OPSET = 17

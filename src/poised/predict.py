@@ -25,12 +25,12 @@ from poised.crops import (
 )
 from poised.heatmaps import Decoder, decode, merge_flip, merge_scales
 from poised.images import ImageError, ImageSource
+from poised.protocol import AS_MEANT, Protocol, check_alike
 from poised.read_ahead import read_ahead
 from poised.runtime import Engine, ModelError, Session
 from poised.scores import PoseNms, oks_nms, pose_scores
 from poised.types import Boxes, ImagePoses, Skeleton
 
-ALIKE = ("input_wh", "crop", "stride", "skeleton", "mean", "std")  # of models that are averaged
 SAME_PERSON = 0.7  # OKS over which two poses of detected boxes are one person's
 MIN_SCORE, MIN_JOINTS = 0.1, 3  # of a detected person; docs/false_people.md says how chosen
 Image = NDArray[np.uint8]
@@ -73,26 +73,6 @@ class _Waiting:
         self.left = len(self.boxes)
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """How a paper tests, where that is not how the model is meant to be used.
-
-    shift: the mirrored maps by one pixel; None does so for classic crops. scales: of an image
-    pyramid, averaged. decoder: of the heatmaps, None for the model's own. rescore: a pose's score
-    is its box's x its mean keypoint's, else its box's. pose_nms: which of an image's poses are
-    dropped, by OKS, and its threshold; None: hard above SAME_PERSON, but none of given boxes.
-    public: as HRNet's public code has it, on which figures of classic crops rest: scores above 1
-    stay, poses are alike by the area of the grown boxes, annotated boxes are cleaned.
-    """
-
-    shift: bool | None = None
-    scales: tuple[float, ...] = (1.0,)
-    decoder: Decoder | None = None
-    rescore: bool = True
-    pose_nms: tuple[PoseNms, float] | None = None
-    public: bool = False
-
-
 class Predictor:
     """Poses of everybody in images. Build one with `Predictor.load()`; it can be used for ever.
 
@@ -120,26 +100,12 @@ class Predictor:
         min_score: float | None = None,
         min_joints: int | None = None,
         padding: float | None = None,
-        protocol: Protocol = Protocol(),
+        protocol: Protocol = AS_MEANT,
     ) -> None:
         self.sessions = [sessions] if isinstance(sessions, Session) else list(sessions)
-        if not self.sessions:
-            raise ModelError("no model: give a name or a file")
+        check_alike(self.sessions)
         session = self.sessions[0]
         notes = session.metadata
-        for each in self.sessions:
-            if each.metadata.get("kind") != "pose":
-                what = each.metadata.get("kind", "no model of poised")
-                raise ModelError(f"{each.path}: expected a pose model, this is {what}")
-            missing = [k for k in (*ALIKE, "padding", "decoder") if k not in each.metadata]
-            if missing:
-                raise ModelError(f"{each.path}: its metadata lacks {', '.join(missing)}")
-            unlike = [k for k in ALIKE if each.metadata[k] != notes[k]]
-            if unlike:
-                raise ModelError(
-                    f"{each.path} and {session.path} cannot be averaged, they differ in "
-                    f"{', '.join(unlike)}"
-                )
         if batch < 1:
             raise ModelError(f"batch is {batch}, must be at least 1")
         for name, value in (("threshold", threshold), ("min_score", min_score)):
@@ -177,7 +143,7 @@ class Predictor:
         min_score: float | None = None,
         min_joints: int | None = None,
         padding: float | None = None,
-        protocol: Protocol = Protocol(),
+        protocol: Protocol = AS_MEANT,
     ) -> Predictor:
         """A predictor of a bundled model or an ONNX file of `poised train`, or of several.
 

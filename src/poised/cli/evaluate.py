@@ -151,7 +151,7 @@ def report(
 
 def _row(recipe: str | None, overrides: Sequence[str] | None) -> Any:
     """The recipe as it is asked for, or None."""
-    from poised.recipe import load_recipe
+    from poised.read_recipe import load_recipe
 
     if recipe is None and overrides:
         raise ValueError(f"{overrides[0]} changes a recipe: name it by --recipe")
@@ -168,7 +168,8 @@ def _measure(
 ) -> Any:
     """The evaluation that the options ask for; what they leave open is the recipe's."""
     from poised.evaluate import evaluate_model, evaluate_results, usual_split
-    from poised.predict import Predictor, Protocol
+    from poised.predict import Predictor
+    from poised.protocol import Protocol
     from poised.recipe import Test
 
     dataset, split, row = what

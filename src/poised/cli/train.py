@@ -24,7 +24,7 @@ def train(
     """Train a network by a recipe; the same command again goes on where it stopped."""
     with errors(), extra("train"):
         from poised.export import export_onnx
-        from poised.recipe import load_recipe
+        from poised.read_recipe import load_recipe
         from poised.train import TrainingError
         from poised.train import train as run
 
@@ -55,7 +55,7 @@ def recipes(context: typer.Context) -> None:
     with errors(), extra("eval"):
         from rich.table import Table
 
-        from poised.recipe import load_recipe, recipe_names
+        from poised.read_recipe import load_recipe, recipe_names
 
         table = Table("recipe", "network", "data", "size", "stands for")
         for name in recipe_names():
@@ -83,7 +83,7 @@ def show_recipe(
     with errors(), extra("eval"):
         import yaml
 
-        from poised.recipe import load_recipe, recipe_files
+        from poised.read_recipe import load_recipe, recipe_files
 
         recipe = load_recipe(name, overrides or [])
         try:
@@ -110,7 +110,7 @@ def cost(
         from rich.table import Table
 
         from poised.cost import measure_cost
-        from poised.recipe import load_recipe, recipe_names
+        from poised.read_recipe import load_recipe, recipe_names
 
         if not names and not everything:
             raise ValueError("name recipes, or give --all")
@@ -152,9 +152,9 @@ def import_weights(
 ) -> None:
     """Turn a public checkpoint into ours, for `network.weights` of a recipe or for `--model`."""
     with errors(), extra("train"):
-        from poised.pretrained import BGR_MEAN, BGR_STD
-        from poised.pretrained import import_weights as run
-        from poised.recipe import load_recipe
+        from poised.foreign_weights import BGR_MEAN, BGR_STD
+        from poised.foreign_weights import import_weights as run
+        from poised.read_recipe import load_recipe
 
         target = out or file.with_suffix(".safetensors")
         plan = load_recipe(recipe) if recipe else None
@@ -182,7 +182,7 @@ def export(
     """Make an ONNX model of weights, for `--model` of `predict` and `evaluate`."""
     with errors(), extra("train"):
         from poised.export import export_onnx
-        from poised.recipe import load_recipe
+        from poised.read_recipe import load_recipe
 
         checked_out(out)
         plan = load_recipe(recipe) if recipe else None

@@ -1,0 +1,55 @@
+"""How a figure is made: what a paper's test says that a model does not, and models in one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from poised.heatmaps import Decoder
+from poised.runtime import ModelError, Session
+from poised.scores import PoseNms
+
+ALIKE = ("input_wh", "crop", "stride", "skeleton", "mean", "std")  # of models that are averaged
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a paper tests, where that is not how the model is meant to be used.
+
+    shift: the mirrored maps by one pixel; None does so for classic crops. scales: of an image
+    pyramid, averaged. decoder: of the heatmaps, None for the model's own. rescore: a pose's score
+    is its box's x its mean keypoint's, else its box's. pose_nms: which of an image's poses are
+    dropped, by OKS, and its threshold; None: hard above SAME_PERSON, but none of given boxes.
+    public: as HRNet's public code has it, on which figures of classic crops rest: scores above 1
+    stay, poses are alike by the area of the grown boxes, annotated boxes are cleaned.
+    """
+
+    shift: bool | None = None
+    scales: tuple[float, ...] = (1.0,)
+    decoder: Decoder | None = None
+    rescore: bool = True
+    pose_nms: tuple[PoseNms, float] | None = None
+    public: bool = False
+
+
+AS_MEANT = Protocol()  # no paper's: as the model says
+
+
+def check_alike(sessions: Sequence[Session]) -> None:
+    """Raise ModelError unless these are pose models that can be averaged."""
+    if not sessions:
+        raise ModelError("no model: give a name or a file")
+    first = sessions[0]
+    for each in sessions:
+        if each.metadata.get("kind") != "pose":
+            what = each.metadata.get("kind", "no model of poised")
+            raise ModelError(f"{each.path}: expected a pose model, this is {what}")
+        missing = [k for k in (*ALIKE, "padding", "decoder") if k not in each.metadata]
+        if missing:
+            raise ModelError(f"{each.path}: its metadata lacks {', '.join(missing)}")
+        unlike = [k for k in ALIKE if each.metadata[k] != first.metadata[k]]
+        if unlike:
+            raise ModelError(
+                f"{each.path} and {first.path} cannot be averaged, they differ in "
+                f"{', '.join(unlike)}"
+            )
