@@ -74,11 +74,11 @@ def test_what_lies_outside_the_box_is_black() -> None:
     image = np.random.default_rng(0).integers(1, 256, (80, 60, 3)).astype(np.uint8)
     box = np.array([10.0, 20.0, 30.0, 40.0])
     matrix = crop_matrices(box[None], (60, 80), padding=2.0)[0]  # 1 crop pixel is 1 image pixel
-    whole, alone = cut(image, matrix, (60, 80)), cut(image, matrix, (60, 80), box)
+    whole, alone = cut(image, matrix, (60, 80)), cut(image, matrix, (60, 80), inside=box)
     np.testing.assert_array_equal(alone[20:60, 15:45], whole[20:60, 15:45])
     alone[20:60, 15:45] = 0
     assert not alone.any()
-    beyond = cut(image, matrix, (60, 80), np.array([-500.0, -500.0, 20.0, 20.0]))
+    beyond = cut(image, matrix, (60, 80), inside=np.array([-500.0, -500.0, 20.0, 20.0]))
     assert beyond.shape == (80, 60, 3)  # a box beyond the image leaves a pixel, no error
     np.testing.assert_allclose(grown(box, 1.5), [2.5, 10, 45, 60])
 

@@ -199,7 +199,7 @@ def test_rows_of_one_public_network_are_trained_and_tested_alike() -> None:
         if recipe.network.name in ("hrnet", "simple_baseline") and recipe.paper:
             kind = (recipe.network.name, recipe.dataset.name, recipe.input.size)
             rows.setdefault(kind, []).append(recipe)
-    assert len(rows) == 6
+    assert len(rows) == 7
     for recipes in rows.values():
         first = recipes[0]
         for recipe in recipes:

@@ -244,7 +244,9 @@ def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:
         WeightsError, match=r"no final_layer\.weight: this is not a checkpoint of hrnet"
     ):
         import_weights(tmp_path / "short.pth", "hrnet", tmp_path / "out.safetensors")
-    with pytest.raises(WeightsError, match="known: sbn-hrnet, hrnet, hourglass, cpn-pytorch"):
+    with pytest.raises(
+        WeightsError, match="known: movenet, sbn-hrnet, hrnet, hourglass, cpn-pytorch"
+    ):
         import_weights(tmp_path / "short.pth", "keras", tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
     result = CliRunner().invoke(

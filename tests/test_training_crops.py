@@ -92,7 +92,7 @@ def test_half_a_body_is_padded_once(tmp_path: Path) -> None:
     """Its box is grown by 1.5; the 1.25 of whole people's is not added."""
     one = person(tmp_path)
     recipe = load_recipe("csanet-sbn", [*STILL, "augment.half_body=1"])
-    matrix, _ = crops(recipe, one)._matrix(one, (100, 120, 3), np.random.default_rng(0))
+    _, matrix, _ = crops(recipe, one)._geometry(one, (100, 120, 3), np.random.default_rng(0))
     rng = np.random.default_rng(0)
     rng.random()  # whether half a body is taken
     half = half_body_box(one.xy, one.visible, COCO, rng)
@@ -108,7 +108,7 @@ def test_our_own_recipe_draws_as_it_did(shared: Path) -> None:
     one = Person(image, BOX, xy, np.ones(14, np.bool_))
     samples = PoseCrops([one], Skeleton.load("lsp14"), recipe)
     for seed in range(30):
-        got, _ = samples._matrix(one, (100, 100, 3), np.random.default_rng(seed))
+        _, got, _ = samples._geometry(one, (100, 100, 3), np.random.default_rng(seed))
         rng = np.random.default_rng(seed)
         box, padding = BOX, 0.8
         if rng.random() < 0.05:
@@ -125,7 +125,7 @@ def test_our_own_recipe_draws_as_it_did(shared: Path) -> None:
 
 def test_a_box_beyond_its_image_is_used_as_it_is(tmp_path: Path) -> None:
     one = person(tmp_path, xywh=np.array([300.0, 10, 50, 50]))
-    matrix, _ = crops(load_recipe("csanet-sbn", STILL), one)._matrix(
+    _, matrix, _ = crops(load_recipe("csanet-sbn", STILL), one)._geometry(
         one, (100, 120, 3), np.random.default_rng(0)
     )
     np.testing.assert_allclose(matrix, crop_matrices(one.xywh, (192, 256), kind="classic")[0])

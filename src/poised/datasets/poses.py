@@ -44,20 +44,7 @@ class PoseCrops:
         rng = np.random.default_rng([self.recipe.optimise.seed, epoch, index])
         person, geometry, chance = self.people[index], self.recipe.input, self.recipe.augment
         picture = read_image(person.image)
-        box, padding = self._box(person, picture.shape, rng)
-        matrix, mirrored = augmented_matrix(
-            box,
-            geometry.size,
-            rng,
-            flip=chance.flip,
-            rotate=chance.rotate,
-            rotated=chance.rotated,
-            scale=chance.scale,
-            spread=chance.spread,
-            shift=chance.shift,
-            padding=padding,
-            kind=geometry.crop,
-        )
+        box, matrix, mirrored = self._geometry(person, picture.shape, rng)
         inside = None if geometry.blacked is None else grown(box, geometry.blacked)
         crop = cut(picture, matrix, geometry.size, geometry.crop, inside)
         crop = jitter_colour(crop, chance.colour, rng)
@@ -75,10 +62,10 @@ class PoseCrops:
             torch.from_numpy(weights[0].astype(np.float32)),
         )
 
-    def _box(
+    def _geometry(
         self, person: Person, picture: tuple[int, ...], rng: np.random.Generator
-    ) -> tuple[NDArray[np.float64], float]:
-        """The box (4,) of the person, or of half of it, and how much it grows.
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
+        """The box (4,) of the person or half of it, a random crop's matrix, whether it mirrors.
 
         picture: the image's shape, (height, width, 3).
         """
@@ -93,7 +80,20 @@ class PoseCrops:
                 xywh, padding = half, chance.half_body_padding
         if chance.sides:
             xywh = jitter_sides(xywh, chance.sides, rng)
-        return xywh, padding
+        matrix, mirrored = augmented_matrix(
+            xywh,
+            geometry.size,
+            rng,
+            flip=chance.flip,
+            rotate=chance.rotate,
+            rotated=chance.rotated,
+            scale=chance.scale,
+            spread=chance.spread,
+            shift=chance.shift,
+            padding=padding,
+            kind=geometry.crop,
+        )
+        return xywh, matrix, mirrored
 
     def _targets(
         self, crop_xy: NDArray[np.float64], visible: NDArray[np.bool_]
