@@ -143,7 +143,9 @@ class Optimise(_Part):
 
     drops: the epochs after which `lr` is multiplied by `factor`; none: a cosine to zero.
     minutes: end after so long and let the schedule follow the clock; null: `epochs` alone count.
-    backbone: the backbone's learning rate as a fraction of `lr`; warm_up: a fraction of all.
+    backbone: the backbone's learning rate as a fraction of `lr`; slow: the network's modules that
+    learn at that rate, where more than the backbone starts from weights; warm_up: a fraction of
+    all.
     clip: greatest norm of the gradient, null for none; average: the weights' running mean's decay.
     """
 
@@ -152,6 +154,7 @@ class Optimise(_Part):
     drops: tuple[int, ...] = ()
     factor: Positive = 0.1
     backbone: Annotated[float, Field(ge=0)] = 1.0
+    slow: tuple[str, ...] = ("backbone",)
     weight_decay: float = 0.02
     batch: Annotated[int, Field(gt=0)] = 48
     epochs: Annotated[int, Field(gt=0)] = 20

@@ -242,20 +242,16 @@ def _step(
 
 
 def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's, in two groups: the backbone at its own fraction of the rate, and the rest."""
-    backbone = {name for name, _ in network.named_parameters() if name.startswith("backbone.")}
+    """The recipe's, in two groups: slow modules at their fraction of the rate, and the rest."""
+    plan = recipe.optimise
+    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     groups = [
         {
-            "params": [
-                p
-                for n, p in network.named_parameters()
-                if (n in backbone) == inside and p.requires_grad
-            ],
+            "params": [p for name, p in trained if (name.split(".")[0] in plan.slow) == is_slow],
             "factor": factor,
         }
-        for inside, factor in ((True, recipe.optimise.backbone), (False, 1.0))
+        for is_slow, factor in ((True, plan.backbone), (False, 1.0))
     ]
-    plan = recipe.optimise
     lr, decay = plan.lr, plan.weight_decay
     if plan.optimiser == "rmsprop":
         return torch.optim.RMSprop(groups, lr=lr, weight_decay=decay)
