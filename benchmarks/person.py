@@ -1,6 +1,6 @@
 """How good and how fast is the detector? Recall at IoU 0.5 on labelled COCO images.
 
-python benchmarks/person.py ../shared/data/coco [detector file]
+python benchmarks/person.py ../shared/data/coco2017 [detector file]
 
 Prints recall, boxes a labelled person, and the median milliseconds an image on one thread, all at
 the detector's default threshold and size.

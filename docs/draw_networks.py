@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from poised.cost import measure_cost
 from poised.nets import build
-from poised.nets.lite_detector import CHANNELS
+from poised.nets.rtmdet import CHANNELS
 from poised.read_recipe import load_recipe, recipe_names
 from poised.types import Skeleton
 
@@ -32,12 +32,12 @@ DRAWN: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "efafnet": ({}, ()),
     "hourglass": ({"stacks": 2}, ()),
     "hrnet": ({}, ("backbone",)),
-    "lite_detector": ({"joints": CHANNELS}, ("pyramid",)),
     "lite_pyramid": ({"second_look": 4}, ("pyramid",)),
     "movenet": ({"second_look": 4, "width": 96}, ("pyramid", "wide_pyramid")),
     "multi_context": ({"stacks": 5}, ()),
     "plain_pyramid": ({}, ()),
     "plain_resnet": ({}, ()),
+    "rtmdet": ({"joints": CHANNELS}, ("pyramid",)),
     "simple_baseline": ({}, ()),
     "spcnet": ({"modules": 2}, ("selective",)),
 }

@@ -15,6 +15,8 @@ from models import colour_model
 from typer.testing import CliRunner
 
 from poised.augment import hide_a_part, jitter_sides
+from poised.boxes.detector import Detector
+from poised.boxes.nms import nms
 from poised.checkpoint import load_network, save_tensors
 from poised.cli import app
 from poised.crops import crop_matrices, cut, grown
@@ -172,3 +174,30 @@ def test_people_are_seen_as_often_as_the_recipe_says(shared: Path) -> None:
         changes = ["dataset.root=" + str(shared / "data" / "coco"), f"dataset.times={times}"]
         counts.append(len(open_samples(load_recipe("coco17", [*changes, "dataset.also=[]"]))))
     assert counts[1] == 3 * counts[0]
+
+
+@pytest.mark.parametrize("name", ["rtmdet_nano_person", "rtmdet_nano"])
+def test_the_detectors_published_weights_find_what_its_file_finds(
+    shared: Path, tmp_path: Path, name: str
+) -> None:
+    """Its file after NMS, and ours after ours: the same boxes in the same order."""
+    file, out = shared / "models" / f"{name}.onnx", tmp_path / "nano.safetensors"
+    told = CliRunner().invoke(
+        app, ["import-weights", str(file), "--as", "rtmdet", "--out", str(out)]
+    )
+    assert told.exit_code == 0, told.output
+    network = load_network(out)
+    theirs = Detector(file, "onnx", threshold=0.3)
+    theirs.size = (320, 320)
+    for path in SAMPLES:
+        tensor, _ = theirs._letterbox(read_image(path))
+        with torch.no_grad():  # theirs takes BGR, ours RGB
+            logits, boxes = network.cells(network(torch.from_numpy(tensor[:, ::-1].copy())))
+        score, xyxy = torch.sigmoid(logits[0]).numpy(), boxes[0].numpy().T
+        likely = score >= 0.3
+        kept = nms(xyxy[likely], score[likely], 0.6)
+        want = theirs.session.run(tensor)
+        people = (want["labels"][0] == 0) & (want["dets"][0][:, 4] >= 0.3)
+        assert people.sum() >= 1
+        np.testing.assert_allclose(score[likely][kept], want["dets"][0][people, 4], atol=1e-3)
+        np.testing.assert_allclose(xyxy[likely][kept], want["dets"][0][people, :4], atol=0.05)

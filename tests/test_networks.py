@@ -22,7 +22,7 @@ from poised.datasets.lspet import read_lspet
 from poised.datasets.poses import PoseCrops
 from poised.nets import NETWORKS, build
 from poised.nets.attention import attention_maps
-from poised.nets.lite_detector import STRIDES
+from poised.nets.rtmdet import STRIDES
 from poised.read_recipe import RecipeError, load_recipe, recipe_names
 from poised.recipe import Recipe
 from poised.types import Skeleton
@@ -51,7 +51,7 @@ RATES = {  # at which each learns by heart; more layers than these tests have ti
     "spcnet": (3e-3, {"modules": 1}),
 }
 SKELETON = Skeleton.load("lsp14")
-POSE = sorted(set(NETWORKS) - {"lite_detector"})
+POSE = sorted(set(NETWORKS) - {"rtmdet"})
 
 
 def small(name: str, **options: object) -> torch.nn.Module:
@@ -271,7 +271,7 @@ def test_the_command_line_lists_shows_and_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["cpn", "csanet", "efafnet", "lite_detector", "spcnet", "simple_baseline"]
+    "name", ["cpn", "csanet", "efafnet", "rtmdet", "spcnet", "simple_baseline"]
 )
 def test_the_pages_diagrams_are_the_code(name: str) -> None:
     folder = Path(__file__).parents[1] / "docs"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from poised.files import written_whole
 from poised.nets import build
-from poised.nets.lite_detector import CHANNELS
+from poised.nets.rtmdet import CHANNELS
 from poised.recipe import Recipe
 from poised.types import Skeleton
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from poised.checkpoint import describe_network
 from poised.nets import build
-from poised.nets.lite_detector import CHANNELS
+from poised.nets.rtmdet import CHANNELS
 from poised.recipe import Recipe
 from poised.types import Skeleton
 

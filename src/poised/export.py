@@ -13,21 +13,18 @@ import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.onnx import TrainingMode
 
 from poised.checkpoint import load_network, read_tensors, recipe_network
 from poised.files import written_whole
 from poised.losses import log_chances
 from poised.nets import build
-from poised.nets.lite_detector import cells
 from poised.pretrained import WeightsError, fill
 from poised.read_recipe import RecipeError, load_recipe
 from poised.recipe import Recipe
 from poised.types import Skeleton
 
 OPSET = 17
-NEVER = -20.0  # a logit whose score is 0 to any threshold
 
 
 class PoseModel(nn.Module):
@@ -49,27 +46,15 @@ class PoseModel(nn.Module):
 
 
 class DetectorModel(nn.Module):
-    """images -> scores (N, M), boxes (N, M, 4) x1 y1 x2 y2, of every cell.
-
-    Of the coarser levels only local maxima score: neighbours there speak of one person. At the
-    finest level they may be two.
-    """
+    """images -> scores (N, M), boxes (N, M, 4) x1 y1 x2 y2, of every cell."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        finest, *coarser = self.network(images)
-        logits, boxes = cells([finest, *map(_peaks, coarser)])
+        logits, boxes = self.network.cells(self.network(images))  # type: ignore[operator]
         return torch.sigmoid(logits), boxes.transpose(1, 2)
-
-
-def _peaks(level: Tensor) -> Tensor:
-    """A detector's level (N, C, h, w), its logits lowered but where they are local maxima."""
-    logits = level[:, :1]
-    is_peak = functional.max_pool2d(logits, 3, 1, 1) == logits
-    return torch.cat([torch.where(is_peak, logits, NEVER), level[:, 1:]], 1)
 
 
 def model_metadata(recipe: Recipe) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from poised.checkpoint import recipe_network, save_tensors
-from poised.nets import build, movenet
+from poised.nets import build, movenet, rtmdet
 from poised.nets.resnet import BLOCKS
 from poised.pretrained import WeightsError, check_fit, read_checkpoint
 from poised.recipe import Recipe
@@ -61,6 +61,7 @@ KEY_TABLES: dict[str, Rules] = {
 # networks published as ONNX files: the arguments of `nets.build`, and what reads their tensors
 ONNX_FILES: dict[str, tuple[dict[str, Any], Callable[[Path], dict[str, Tensor]]]] = {
     "movenet": ({"network": "movenet", "joints": 17}, movenet.read_published),
+    "rtmdet": ({"network": "rtmdet", "joints": rtmdet.CHANNELS}, rtmdet.read_published),
 }
 # "sbn-hrnet" normalises the BGR images that it reads as if they were RGB
 BGR_MEAN, BGR_STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)  # of R, G, B

@@ -91,7 +91,8 @@ class Input(_Part):
 class Teacher(_Part):
     """An ONNX detector from which another learns, and its inner tensors before NMS.
 
-    scores: the name of that of shape (N, cells, 1); boxes: of that of shape (N, cells, 4).
+    scores: the name of that of shape (N, cells, classes), the first of which is people; boxes: of
+    that of shape (N, cells, 4).
     """
 
     file: Path

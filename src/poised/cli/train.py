@@ -143,7 +143,8 @@ def import_backbone(
 def import_weights(
     file: Annotated[Path, typer.Argument(help="A trained checkpoint of another project.")],
     kind: Annotated[
-        str, typer.Option("--as", help="movenet, sbn-hrnet, hrnet, hourglass or cpn-pytorch.")
+        str,
+        typer.Option("--as", help="movenet, rtmdet, sbn-hrnet, hrnet, hourglass or cpn-pytorch."),
     ],
     out: Annotated[Path | None, typer.Option(help="Default: beside it, .safetensors.")] = None,
     recipe: Annotated[

@@ -1,13 +1,11 @@
 """Training pictures of a person detector: single ones and grids of several, that a teacher labels.
 
-The pictures are those that `person_boxes.json` beside the image folders names (its keys; the boxes
-are not used): the teacher looks at each as it is shown to the network, and every cell's score and
-box are learnt, not only the sure ones.
+The teacher looks at each picture as it is shown to the network, and every cell's score and box are
+learnt, not only the sure ones.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -23,26 +21,24 @@ from poised.datasets import lspet
 from poised.datasets.teacher import DenseTeacher
 from poised.images import read_image
 from poised.losses import taught
-from poised.nets.lite_detector import CHANNELS, cells
+from poised.nets.rtmdet import CHANNELS
 from poised.recipe import Recipe
 
 GRIDS, GRID_SHARES = (1, 2, 3), (0.5, 0.3, 0.2)  # pictures a side of a sample
 SCENE_SHARE = 0.65  # of the pictures: what is detected later is scenes, however few are at hand
-HELD_OUT = ("val2017",)  # folders that are never trained on; nor are LSPET's last pictures
 
 
 def listed_pictures(root: Path) -> tuple[list[Path], list[Path]]:
-    """Scenes (COCO) and single people (LSPET) of `root`/person_boxes.json, training part."""
-    path = root / "person_boxes.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"no {path}: a JSON whose keys are the pictures' paths")
-    scenes: list[Path] = []
-    singles: list[Path] = []
-    for name in json.loads(path.read_text(encoding="utf-8")):
-        if any(folder in name for folder in HELD_OUT):
-            continue
-        (singles if name.startswith("lspet/") else scenes).append(root / name)
-    return scenes, sorted(singles)[: -lspet.HELD_OUT]
+    """Scenes (COCO) and single people (LSPET but its last, Stanford 40) in folders of `root`."""
+
+    def within(folder: str) -> list[Path]:
+        found = sorted((root / folder).glob("*.*"))
+        if not found:
+            raise FileNotFoundError(f"{root / folder}: no pictures to train a detector on")
+        return found
+
+    scenes = within("coco2017/train2017") + within("coco/unlabelled")
+    return scenes, within("lspet/images")[: -lspet.HELD_OUT] + within("stanford40/train")
 
 
 class Mosaics:
@@ -73,7 +69,7 @@ class Mosaics:
 
     def loss(self, outputs: tuple[Tensor, ...], batch: list[Tensor], network: nn.Module) -> Tensor:
         _, scores, boxes = batch
-        return taught(*cells(outputs), scores, boxes)
+        return taught(*network.cells(outputs), scores, boxes)  # type: ignore[operator,call-arg]
 
     def _compose(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """One picture, or a grid of 2x2 or 3x3 with random cuts: (S, S, 3)."""

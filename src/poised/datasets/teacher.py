@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poised.boxes.detector import RTMDET_MEAN, RTMDET_STD
-from poised.nets.lite_detector import STRIDES
+from poised.nets.rtmdet import STRIDES
 from poised.recipe import Teacher
 from poised.runtime import ModelError, import_openvino
 
@@ -18,7 +18,8 @@ Floats = NDArray[np.float32]
 class DenseTeacher:
     """picture (S, S, 3) RGB -> scores (M,) and boxes (M, 4) x1 y1 x2 y2 in its pixels, before NMS.
 
-    An ONNX detector of RTMDet's kind, of which the recipe names the two inner tensors. M is
+    An ONNX detector of RTMDet's kind, of which the recipe names the two inner tensors; of several
+    classes the first is people. M is
     the number of cells of strides 8, 16 and 32, in this order and row by row. It is opened at
     the first call, in the process that calls. Raises ModelError for a file without such tensors.
     """
@@ -34,7 +35,7 @@ class DenseTeacher:
         bgr = np.ascontiguousarray(normal[..., ::-1].transpose(2, 0, 1)[None], np.float32)
         self.request.infer([bgr], share_inputs=True)
         scores, boxes = (np.array(t.data, np.float32)[0] for t in self.request.output_tensors)
-        return scores.reshape(-1), boxes
+        return scores[:, 0], boxes
 
     def _open(self) -> Any:
         openvino, teacher = import_openvino(), self.teacher
@@ -51,7 +52,7 @@ class DenseTeacher:
         model.reshape([1, 3, self.size, self.size])
         cells = sum((self.size // stride) ** 2 for stride in STRIDES)
         shapes = [list(output.shape) for output in model.outputs]
-        if shapes != [[1, cells, 1], [1, cells, 4]]:
+        if shapes[0][:2] != [1, cells] or shapes[1] != [1, cells, 4]:
             raise ModelError(
                 f"{teacher.file}: {teacher.scores} and {teacher.boxes} are {shapes}, expected "
                 f"a score and four sides for each of {cells} cells of strides {STRIDES}"

@@ -13,12 +13,12 @@ from poised.nets.csanet import CSANet
 from poised.nets.efafnet import EFAFNet
 from poised.nets.hourglass import StackedHourglass
 from poised.nets.hrnet import HRNet
-from poised.nets.lite_detector import LiteDetector
 from poised.nets.lite_pyramid import LitePyramid
 from poised.nets.movenet import MoveNet
 from poised.nets.multi_context import MultiContextAttention
 from poised.nets.plain_pyramid import PlainPyramid
 from poised.nets.plain_resnet import PlainResNet
+from poised.nets.rtmdet import RTMDet
 from poised.nets.simple_baseline import SimpleBaseline
 from poised.nets.spcnet import SPCNet
 
@@ -28,12 +28,12 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "efafnet": EFAFNet,
     "hourglass": StackedHourglass,
     "hrnet": HRNet,
-    "lite_detector": LiteDetector,
     "lite_pyramid": LitePyramid,
     "movenet": MoveNet,
     "multi_context": MultiContextAttention,
     "plain_pyramid": PlainPyramid,
     "plain_resnet": PlainResNet,
+    "rtmdet": RTMDet,
     "simple_baseline": SimpleBaseline,
     "spcnet": SPCNet,
 }
