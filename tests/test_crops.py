@@ -147,3 +147,14 @@ def test_colour_without_strength_is_no_change() -> None:
     crop = np.random.default_rng(0).integers(0, 256, (8, 9, 3)).astype(np.uint8)
     np.testing.assert_array_equal(jitter_colour(crop, 0.0, np.random.default_rng(0)), crop)
     assert (jitter_colour(crop, 0.5, np.random.default_rng(0)) != crop).any()
+
+
+@pytest.mark.parametrize("kind", ["classic", "unbiased"])
+def test_an_image_beyond_fixed_points_reach_is_cut(kind: str) -> None:
+    image = np.zeros((20, 40000, 3), np.uint8)
+    image[8:13, 39000:39005] = 255
+    box = np.array([[38980.0, 0.0, 45.0, 20.0]])
+    matrix = crop_matrices(box, (192, 96), kind=kind)
+    crop = cut(image, matrix[0], (192, 96), kind)
+    y, x = np.argwhere(crop[..., 0] > 200).mean(0)
+    np.testing.assert_allclose([x, y], apply(matrix, np.array([[[39002.0, 10.0]]]))[0, 0], atol=0.7)

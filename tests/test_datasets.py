@@ -522,3 +522,16 @@ def test_faults_of_numbers_and_of_image_files(tmp_path: Path) -> None:
     assert (0, "not a number") in kinds
     assert (1, "broken image") in kinds
     assert (2, "box outside") in kinds  # it stands 100 wide and 300 high
+
+
+def test_a_skeleton_of_other_names_than_the_files_is_refused(tmp_path: Path) -> None:
+    """A recipe names its skeleton: an animal's file is not trained on as a person's in silence."""
+    coco = Skeleton.load("coco17")
+    one = Person(tmp_path / "a.jpg", np.ones(4), np.ones((17, 2)), np.ones(17, np.bool_))
+    form = to_coco([one], coco)
+    form["categories"][0]["keypoints"] = [f"part_{k}" for k in range(17)]
+    (tmp_path / "animal.json").write_text(json.dumps(form))
+    with pytest.raises(DatasetError, match=r"keypoints part_0, .* skeleton coco17 nose, .* itself"):
+        read_people("coco", tmp_path, "animal.json", "coco17")
+    own = read_people("coco", tmp_path, "animal.json", str(tmp_path / "animal.json"))[1]
+    assert own.keypoints[0] == "part_0"

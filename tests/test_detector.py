@@ -13,6 +13,7 @@ from poised.boxes.files import BoxFileError, boxes_of, read_boxes
 from poised.images import read_image
 from poised.metrics.boxes import matched
 from poised.metrics.pck import distances, pck, torso_length
+from poised.runtime import ModelError
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,12 @@ def test_public_detectors_find_the_people(shared: Path, name, kind, engine, leas
         people += len(truth)
     assert people > 40
     assert hits / people >= least
+
+
+@pytest.mark.parametrize("threshold", [70, -0.1, float("nan")])
+def test_a_threshold_is_a_share(threshold: float) -> None:
+    with pytest.raises(ModelError, match="must lie between 0 and 1"):
+        Detector("person", threshold=threshold)
 
 
 def test_yolox_rows_by_hand() -> None:

@@ -143,3 +143,30 @@ def test_a_recipe_of_another_training_is_refused(tmp_path: Path) -> None:
         module_of(weights, other)
     with pytest.raises(ModelError, match="no model file"):
         Session(tmp_path / "absent.safetensors")
+
+
+def test_simple_baselines_weights_bring_their_own_mean(imported: Path, tmp_path: Path) -> None:
+    """Its public code normalises BGR by RGB's numbers: the model does, whatever the recipe says."""
+    model = exported(imported, tmp_path / "sbn.onnx", "--fp32")
+    session = Session(model, "onnx")
+    image = np.random.default_rng(0).integers(0, 256, (1, 128, 96, 3)).astype(np.float32)
+    mean, std = (np.array(session.metadata[k], np.float32) for k in ("mean", "std"))
+    ours = session.run(np.ascontiguousarray(((image - mean) / std).transpose(0, 3, 1, 2)))
+    network = build("simple_baseline", joints=17, depth=18).eval()
+    public = torch.load(imported / "public.pth", weights_only=True)
+    network.load_state_dict({_placed(name): value for name, value in public.items()})
+    numbers = torch.tensor([[123.675, 116.28, 103.53], [58.395, 57.12, 57.375]])  # RGB's, on BGR
+    bgr = (torch.from_numpy(image[..., ::-1].copy()) - numbers[0]) / numbers[1]
+    with torch.no_grad():
+        want = network(bgr.permute(0, 3, 1, 2))[-1].numpy()
+    np.testing.assert_allclose(ours["heatmaps"], want, atol=1e-3 * np.abs(want).max())
+    within = ("import-weights", imported / "public.pth", "--as", "sbn-hrnet")
+    code, output = run(
+        *within, "--recipe", imported / "sbn18.yaml", "--out", tmp_path / "w.safetensors"
+    )
+    assert code == 0, output
+    assert module_of(tmp_path / "w.safetensors")[1].input.mean == (103.53, 116.28, 123.675)
+
+
+def _placed(name: str) -> str:
+    return name if name.startswith(("deconv_layers", "final_layer")) else f"backbone.{name}"

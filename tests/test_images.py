@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -229,3 +230,15 @@ def test_a_written_jpeg_leaves_no_part_behind(tmp_path: Path) -> None:
     write_jpeg(tmp_path / "new" / "a.jpg", np.full((8, 8, 3), 200, np.uint8))
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.jpg"]
     assert abs(int(read_image(tmp_path / "new" / "a.jpg")[4, 4, 0]) - 200) <= 1
+
+
+def test_a_data_sets_heic_images_have_a_size(tmp_path: Path) -> None:
+    """In a process of its own: once read, Pillow knows the format."""
+    heif = pytest.importorskip("pillow_heif", reason="needs poised[heic]")
+    heif.from_pillow(Image.new("RGB", (32, 16), RED)).save(tmp_path / "a.heic")
+    code = "import sys, pathlib; from poised.images import image_size; "
+    code += "print(image_size(pathlib.Path(sys.argv[1])), image_size(pathlib.Path(sys.argv[2])))"
+    (tmp_path / "b.heic").write_bytes(b"no image")
+    asked = [sys.executable, "-c", code, str(tmp_path / "a.heic"), str(tmp_path / "b.heic")]
+    said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "(32, 16) broken image"

@@ -14,6 +14,7 @@ from test_predict import TRUTH, dots
 
 from poised import Boxes, ImagePoses, Predictor
 from poised.draw import PEOPLE, draw_poses
+from poised.types import Skeleton
 
 BOX = [40, 50, 75, 90]
 
@@ -78,3 +79,11 @@ def test_evaluation_counts_everybody(tmp_path: Path) -> None:
     }
     assert evaluate_model(predictor, "coco", tmp_path, "x.json", **asked).figures["AP"] == 100
     assert predictor.min_joints == 3
+
+
+def test_a_skeleton_without_limbs_is_drawn_as_its_joints() -> None:
+    bare = Skeleton.from_dict({**DOTS.to_dict(), "limbs": []})
+    boxes = Boxes(np.array([[10, 10, 60, 60]], np.float32), np.ones(1, np.float32))
+    xy = np.array([[[20, 20], [40, 20], [30, 50]]], np.float32)
+    poses = ImagePoses("a", (80, 80), bare, boxes, xy, np.ones((1, 3), np.float32), np.ones(1))
+    assert draw_poses(np.zeros((80, 80, 3), np.uint8), poses).any()

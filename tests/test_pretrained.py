@@ -245,7 +245,7 @@ def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:
     ):
         import_weights(tmp_path / "short.pth", "hrnet", tmp_path / "out.safetensors")
     with pytest.raises(
-        WeightsError, match="known: movenet, sbn-hrnet, hrnet, hourglass, cpn-pytorch"
+        WeightsError, match="known: movenet, rtmdet, sbn-hrnet, hrnet, hourglass, cpn-pytorch"
     ):
         import_weights(tmp_path / "short.pth", "keras", tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()

@@ -224,8 +224,9 @@ def test_public_protocols_cut_cleaned_boxes(shared: Path, tmp_path: Path) -> Non
     cleaned = data["cleaned_boxes_xywh"]
     kept = ~np.isnan(cleaned).any(1)
     for public, want in ((True, cleaned[kept]), (False, data["boxes_xywh"])):
-        model = colour_model(tmp_path / "dots.onnx", crop="classic")
-        predictor = Predictor.load(model, detector=None, protocol=Protocol(public=public))
+        crop = "classic" if public else "unbiased"
+        model = colour_model(tmp_path / "dots.onnx", crop=crop)
+        predictor = Predictor.load(model, detector=None)
         seen: list[Boxes] = []
 
         def answer(paths: list[Path], boxes: list[Boxes], seen: list[Boxes] = seen) -> list:
@@ -238,7 +239,8 @@ def test_public_protocols_cut_cleaned_boxes(shared: Path, tmp_path: Path) -> Non
         done = evaluate_model(predictor, "coco", tmp_path, "mine.json", skeleton=skeleton)
         got = np.concatenate([boxes.xywh for boxes in seen])
         np.testing.assert_allclose(got, np.maximum(want, [-1e9, -1e9, 1, 1]), atol=1e-3)
-        assert done.protocol["boxes"] == (CLEANED if public else "truth")
+        assert done.protocol["boxes"] == "truth"
+        assert done.protocol.get("annotated_boxes") == (CLEANED if public else None)
 
 
 def test_a_papers_recipe_is_tested_as_public_code_does(tmp_path: Path) -> None:
@@ -252,7 +254,7 @@ def test_a_papers_recipe_is_tested_as_public_code_does(tmp_path: Path) -> None:
         rows = [row["keypoints"] for row in json.loads(results.read_text())]
         top = np.array(rows).reshape(-1, 3)[:, 2].max()
         assert (top > 1) == (crop == "classic")
-        assert f"boxes: {CLEANED if crop == 'classic' else 'truth'}\n" in said
+        assert (f"annotated_boxes: {CLEANED}\n" in said) == (crop == "classic")
         assert ("at most 1" in said) == (crop == "unbiased")
 
 
@@ -316,3 +318,52 @@ def test_what_a_recipe_cannot_mean_is_named(change: str, message: str) -> None:
 
     pattern = re.escape(message).replace(r"\.\*", ".*")
     assert re.search(pattern, refused("recipes", "show", "cpn", change)), message
+
+
+def test_given_boxes_keep_their_places_through_nms(tmp_path: Path) -> None:
+    """The second pose is the better one; both are kept, and each is still its box's."""
+    picture = np.zeros((160, 200, 3), np.uint8)
+    for left in (10, 110):
+        for channel, place in enumerate([(20, 40), (60, 40), (40, 90)]):
+            tone = [(100 + left) * (c == channel) for c in range(3)]
+            cv2.circle(picture, (left + place[0], place[1]), 5, tone, -1)
+    protocol = Protocol(pose_nms=("hard", 0.9))
+    model = colour_model(tmp_path / "dots.onnx")
+    xywh = np.array([[10, 20, 80, 100], [110, 20, 80, 100]], np.float32)
+    poses = Predictor.load(model, detector=None, protocol=protocol).predict(
+        picture, Boxes(xywh, np.ones(2, np.float32))
+    )
+    assert poses.score[1] > poses.score[0]
+    np.testing.assert_array_equal(poses.boxes.xywh, xywh)
+    assert (poses.xy[0, :, 0] < 100).all()
+
+
+def test_a_classic_model_has_one_figure_with_a_recipe_and_without(tmp_path: Path) -> None:
+    root, model = dots_set(tmp_path / "dots"), colour_model(tmp_path / "dots.onnx", crop="classic")
+    recipe = own_recipe(tmp_path)
+    common = ["evaluate", "--data", root, "--model", model]
+    run(*common, "--recipe", recipe, "input.crop=classic", "--out", tmp_path / "a.json")
+    own = ["--dataset", "coco", "--split", "mine.json", "--skeleton", tmp_path / "dots.yaml"]
+    run(*common, *own, "--out", tmp_path / "b.json")
+    first, second = (json.loads((tmp_path / f"{n}.json").read_text()) for n in "ab")
+    assert first == second
+
+
+def test_results_of_annotated_boxes_need_annotations(tmp_path: Path) -> None:
+    root = dots_set(tmp_path / "dots", "test-dev2017", annotated=False)
+    model, recipe = colour_model(tmp_path / "dots.onnx"), own_recipe(tmp_path)
+    common = ["evaluate", "--data", root, "--model", model, "--recipe", recipe]
+    common += ["--split", "test-dev2017", "--results", tmp_path / "out.json", "--boxes"]
+    assert "nobody is annotated in test-dev2017" in refused(*common, "truth")
+    assert not (tmp_path / "out.json").exists()
+    assert "image" in run(*common, "image")
+
+
+def test_a_base_is_looked_for_beside_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "below.yaml").write_text("base: cpn\noptimise: {epochs: 7}\n")
+    (tmp_path / "folder" / "above.yaml").write_text("base: below.yaml\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("folder/above.yaml").optimise.epochs == 7

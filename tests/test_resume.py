@@ -316,3 +316,23 @@ def test_the_command_says_what_to_do_and_does_it(
     assert begun.exit_code == 0, begun.output
     assert (tmp_path / "lsp14.onnx").is_file()
     assert read_tensors(tmp_path / "state.safetensors")[1]["step"] == 5
+
+
+def test_a_restart_under_another_name_puts_the_old_model_away(
+    start: Callable[..., Path], tmp_path: Path
+) -> None:
+    start(small(), tmp_path)
+    start(small("name=other"), tmp_path, restart=True)
+    assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == [
+        "other.safetensors",
+        "state.safetensors",
+    ]
+    assert (tmp_path / "earlier-1" / "lsp14.safetensors").is_file()
+
+
+def test_a_finished_run_is_not_made_shorter(start: Callable[..., Path], tmp_path: Path) -> None:
+    start(small(), tmp_path)
+    before = (tmp_path / "recipe.yaml").read_bytes()
+    with pytest.raises(ValueError, match=r"optimise\.epochs=1 asks for \d+: its model stays"):
+        start(small("optimise.epochs=1"), tmp_path)
+    assert (tmp_path / "recipe.yaml").read_bytes() == before

@@ -80,6 +80,12 @@ def recipe_network(recipe: Recipe, found: Mapping[str, Any], source: str) -> dic
     return described
 
 
+def normalised_as(recipe: Recipe, notes: Mapping[str, Any]) -> Recipe:
+    """The recipe with the mean and deviation that weights of another project ask for, if any."""
+    asked = {key: tuple(values) for key, values in notes.get("input", {}).items()}
+    return recipe.model_copy(update={"input": recipe.input.model_copy(update=asked)})
+
+
 def check_network(recipe: Recipe) -> None:
     """Build a recipe's network without memory, only to see that it can be.
 
@@ -94,7 +100,10 @@ def load_network(path: Path) -> nn.Module:
     """The network that `poised train` wrote beside an exported model, ready to run (eval)."""
     tensors, notes = read_tensors(path)
     if "network" not in notes:
-        raise ValueError(f"{path} does not say which network it holds; poised did not write it")
+        raise ValueError(
+            f"{path} does not say which network it holds: of a training's folder take the weights, "
+            "<name>.safetensors, not the state; other projects' go through `poised import-weights`"
+        )
     network = build(**notes["network"])
     network.load_state_dict(
         {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 CropKind = Literal["classic", "unbiased"]
 Floats = NDArray[np.floating[Any]]
+WIDEST = 2**15 - 1  # pixels of a side: from there on OpenCV's fixed-point maps end
 
 
 def crop_matrices(
@@ -79,7 +80,8 @@ def cut(
     """Cut one crop (height, width, 3) by its matrix (2, 3): bilinear, black beyond the image.
 
     A classic crop is cut at 1/32 pixel, as by OpenCV 4, on which the papers' figures rest; OpenCV
-    5 is more exact, so that its own `warpAffine` gives other pixels.
+    5 is more exact, so that its own `warpAffine` gives other pixels. (An image of WIDEST or more
+    gets these.)
     inside: a box (4,) x, y, width, height in the image; what lies outside of it is black, too.
     """
     matrix = np.array(matrix, np.float64)
@@ -89,7 +91,7 @@ def cut(
         high = np.rint(inside[:2] + inside[2:]).astype(int).clip(low + 1, limits)
         image = image[low[1] : high[1], low[0] : high[0]]
         matrix[:, 2] += matrix[:, :2] @ low
-    if kind == "classic":
+    if kind == "classic" and max(image.shape[:2]) < WIDEST:
         return np.asarray(cv2.remap(image, *_fixed_point(matrix, size), cv2.INTER_LINEAR), np.uint8)
     return np.asarray(cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR), np.uint8)
 

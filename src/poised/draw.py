@@ -69,7 +69,7 @@ def _draw_person(
     """Every limb twice, a dark line under a bright one, then the joints; own: a colour for all."""
     fixed = np.round(np.clip(xy, -1e5, 1e5) * 2**SUBPIXEL).astype(int)
     limbs = [(a, b) for a, b in skeleton.limbs if shown[a] and shown[b]]
-    if not limbs:
+    if skeleton.limbs and not limbs:
         return
     for grow, outline in ((1.8, True), (1.0, False)):
         thick = max(1, round(width * grow))

@@ -41,7 +41,7 @@ from poised.types import Boxes, Skeleton
 
 OF_COCO_FORM = ("oks", "crowdpose")  # metrics
 NO_RESULTS = "{} has no results format; coco and crowdpose have"
-CLEANED = "truth, clipped to the image and a pixel smaller"  # as HRNet's reader does
+CLEANED = "clipped to the image and a pixel smaller"  # as HRNet's reader does
 TOTAL = {  # what papers call Total
     "mpii": "labelled mean",
     "lsp": "mean",
@@ -88,11 +88,15 @@ def evaluate_model(
     """
     predictor = copy.copy(predictor)
     predictor.min_score, predictor.min_joints = 0.0, 0  # AP ranks everybody by score
+    is_classic = predictor.session.metadata["crop"] == "classic"
+    predictor.protocol = replace(predictor.protocol, public=is_classic)
     protocol = _protocol(dataset, split, root) | _how(predictor, boxes, detector, nms)
     if known(dataset).metric in OF_COCO_FORM:
         people, named, truth, folder = read_with_truth(dataset, root, split, skeleton)
-        if write_to is None:
+        if write_to is None or boxes == "truth":
             _somebody(people, root, split)
+        if boxes == "truth" and predictor.protocol.public:
+            protocol["annotated_boxes"] = CLEANED
         places = _shared_keypoints(predictor.skeleton, named)
         results, used = _results(predictor, truth, people, folder, named, places, boxes, nms)
         if write_to is not None:
@@ -145,8 +149,6 @@ def _how(
         "model_sha256": ", ".join(sha256(session.path) for session in predictor.sessions),
         "engine": predictor.session.engine,
     }
-    if boxes == "truth" and public:
-        protocol["boxes"] = CLEANED
     if isinstance(boxes, Path):
         if not boxes.is_file():
             raise BoxFileError(f"{boxes}: no such box file; or give truth, detector or image")

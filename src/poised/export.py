@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.onnx import TrainingMode
 
-from poised.checkpoint import load_network, read_tensors, recipe_network
+from poised.checkpoint import load_network, normalised_as, read_tensors, recipe_network
 from poised.files import written_whole
 from poised.losses import log_chances
 from poised.nets import build
@@ -89,7 +89,7 @@ def exported(weights: Path, recipe: Recipe | None = None) -> tuple[nn.Module, Re
     else:
         recipe = recipe or _recipe_beside(weights)
         if "network" not in notes:
-            raise WeightsError(f"{weights}: no weights of ours; `poised import-weights` makes them")
+            load_network(weights)  # raises: it says what to take
         described = recipe_network(recipe, notes["network"], str(weights))
         if "recipe" in notes and described != notes["network"]:
             raise WeightsError(
@@ -97,6 +97,7 @@ def exported(weights: Path, recipe: Recipe | None = None) -> tuple[nn.Module, Re
             )
         network = build(**described)
         fill(network, tensors, str(weights))
+        recipe = normalised_as(recipe, notes)
     whole = DetectorModel(network) if recipe.detects else PoseModel(network, recipe)
     return whole.eval(), recipe
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from poised.checkpoint import recipe_network, save_tensors
+from poised.checkpoint import normalised_as, recipe_network, save_tensors
 from poised.nets import build, movenet, rtmdet
 from poised.nets.resnet import BLOCKS
 from poised.pretrained import WeightsError, check_fit, read_checkpoint
@@ -63,8 +63,14 @@ ONNX_FILES: dict[str, tuple[dict[str, Any], Callable[[Path], dict[str, Tensor]]]
     "movenet": ({"network": "movenet", "joints": 17}, movenet.read_published),
     "rtmdet": ({"network": "rtmdet", "joints": rtmdet.CHANNELS}, rtmdet.read_published),
 }
-# "sbn-hrnet" normalises the BGR images that it reads as if they were RGB
-BGR_MEAN, BGR_STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)  # of R, G, B
+# how their images are normalised, where it is not by ImageNet's mean and deviation: of R, G, B
+INPUTS: dict[str, dict[str, list[float]]] = {
+    "movenet": {"mean": [127.5] * 3, "std": [127.5] * 3},
+    # BGR images, as if they were RGB
+    "sbn-hrnet": {"mean": [103.53, 116.28, 123.675], "std": [57.375, 57.12, 58.395]},
+    "hourglass": {"mean": [112.302, 113.22, 110.3385], "std": [255.0] * 3},  # MPII's mean alone
+    "cpn-pytorch": {"mean": [122.7717, 115.9465, 102.9801], "std": [255.0] * 3},
+}
 PARTS = {  # within a block
     "hourglass": ((r"downsample\.0\.", "shortcut."),),
     "cpn-pytorch": tuple(
@@ -143,7 +149,8 @@ def import_weights(
 ) -> dict[str, Any]:
     """Read another project's trained network, write ours; kind: a key of KEY_TABLES or ONNX_FILES.
 
-    recipe: how the network is used, written beside the weights into the file. Returns the arguments
+    recipe: how the network is used, written beside the weights into the file, with the other
+    project's mean and deviation, which stand there in any case (INPUTS). Returns the arguments
     of `nets.build`, which also stand there. WeightsError lists the keys that have no place, or are
     missing, or have another shape. "sbn-hrnet" sees BGR, ours RGB: its first convolution is turned
     round.
@@ -162,8 +169,12 @@ def import_weights(
     with torch.device("meta"):
         network = build(**described)
     check_fit(network, ours, str(path))
-    own = {} if recipe is None else {"recipe": recipe.model_dump(mode="json")}
-    save_tensors(out, ours, {"network": described, **own})
+    notes: dict[str, Any] = {"network": described}
+    if kind in INPUTS:
+        notes["input"] = INPUTS[kind]
+    if recipe is not None:
+        notes["recipe"] = normalised_as(recipe, notes).model_dump(mode="json")
+    save_tensors(out, ours, notes)
     return described
 
 

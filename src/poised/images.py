@@ -78,17 +78,22 @@ def _open(source: object, name: str) -> Image.Image:
         raise ImageError(f"an image is a path, bytes, a PIL image or an array, got {what}")
     if not source:
         raise ImageError(f"{name}: the file is empty")
+    return _identified(io.BytesIO(source), source[:12], name)
+
+
+def _identified(file: Path | io.BytesIO, head: bytes, name: str) -> Image.Image:
+    """A file as Pillow opens it, HEIC by pillow-heif; head: its first 12 bytes."""
     try:
-        return Image.open(io.BytesIO(source))
+        return Image.open(file)
     except UnidentifiedImageError:
-        if source[4:8] != b"ftyp" or source[8:12] not in HEIF:
+        if head[4:8] != b"ftyp" or head[8:12] not in HEIF:
             raise
     try:
         from pillow_heif import register_heif_opener
     except ImportError as error:
         raise ImageError(f"{name}: HEIC needs pillow-heif: pip install 'poised[heic]'") from error
     register_heif_opener()
-    return Image.open(io.BytesIO(source))
+    return Image.open(file)
 
 
 def _read(path: Path) -> bytes:
@@ -114,7 +119,9 @@ def image_size(path: Path, whole: bool = False) -> tuple[int, int] | str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with path.open("rb") as file:
+                head = file.read(12)
+            with _identified(path, head, str(path)) as image:
                 size, turned = image.size, image.getexif().get(ORIENTATION, 1) in TURNED
                 if whole:
                     image.draft(image.mode, (1, 1))

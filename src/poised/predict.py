@@ -318,7 +318,8 @@ class Predictor:
             area = boxes.xywh[:, 2] * boxes.xywh[:, 3]
             if self.protocol.public:
                 area = crop_areas(entry.matrices, self.size)
-            kept = oks_nms(xy, area, score, self.skeleton.sigmas, limit, kind)
+            # in the boxes' order, so that a given box's pose is still known by its place
+            kept = np.sort(oks_nms(xy, area, score, self.skeleton.sigmas, limit, kind))
             boxes = Boxes(boxes.xywh[kept], boxes.score[kept])
             xy, each, score = xy[kept], each[kept], score[kept]
         size = (entry.image.shape[1], entry.image.shape[0])

@@ -78,6 +78,8 @@ def _read(name_or_path: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = values.get("base")
     if base is None:
         return values
+    if str(base).endswith((".yaml", ".yml")):  # from this file's folder
+        base = path.parent / str(base)
     below = _read(str(base), (*above, path.resolve()))
     below = {key: value for key, value in below.items() if key not in ("reported", "measured")}
     for key, value in values.items():

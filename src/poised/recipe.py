@@ -13,6 +13,7 @@ from poised.heatmaps import Decoder
 from poised.scores import PoseNms
 
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Part(BaseModel):
@@ -181,8 +182,8 @@ class Export(_Part):
     decoder: Decoder | None = None
     size: tuple[int, int] | None = None
     precision: Literal["fp16", "fp32"] = "fp16"
-    threshold: float = 0.3
-    nms: float = 0.5
+    threshold: Share = 0.3
+    nms: Share = 0.5
 
 
 class Test(_Part):
@@ -210,7 +211,7 @@ class Test(_Part):
     scales: tuple[Positive, ...] = (1.0,)
     decoder: Decoder | None = None
     rescore: bool | None = None
-    threshold: float = 0.2
+    threshold: Share = 0.2
     pose_nms: PoseNms | None = None
     pose_nms_threshold: Positive = 0.9
     crowd: tuple[float, float] = (0.2, 0.8)

@@ -103,13 +103,16 @@ def find_state(out: Path, about: Mapping[str, Any]) -> Saved | None:
     return tensors, notes
 
 
-def put_away(out: Path, name: str) -> Path | None:
-    """Move the files of the run `name` in `out` into out/earlier-1 (-2, ...), its state first.
+def put_away(out: Path) -> Path | None:
+    """Move the files of the run in `out` into out/earlier-1 (-2, ...), its state first.
 
     Cut short anywhere, it leaves no state that a new run could take for its own. Returns the
     folder, None where there was nothing to move.
     """
-    names = (STATE, "recipe.yaml", "log", f"{name}.safetensors", f"{name}.onnx")
+    names = [STATE, "recipe.yaml", "log"]
+    if (out / STATE).is_file():
+        name = read_tensors(out / STATE)[1].get("recipe", {}).get("name", "")
+        names += [f"{name}.safetensors", f"{name}.onnx"]
     found = [out / file for file in names if (out / file).exists()]
     if not found:
         return None

@@ -108,14 +108,20 @@ def _train(recipe: Recipe, out: Path, restart: bool, say: Callable[[str], None])
     network = build(**kind)
     batch = _batch_size(len(samples), plan, network, say)
     model, state = _begin(fabric, recipe, network, about, found, say)
+    steps = plan.epochs * (len(samples) // batch)
+    if plan.minutes is None and state.step > steps:
+        raise ValueError(
+            f"the run in {out} has {state.step} steps, optimise.epochs={plan.epochs} asks for "
+            f"{steps}: its model stays; train a shorter one in another folder (--out OTHER)"
+        )
     if found is not None:
         say(f"resumed at epoch {state.epoch}, step {state.step}, after {state.seconds:.0f} s")
-    elif restart and (earlier := put_away(out, recipe.name)):
+    elif restart and (earlier := put_away(out)):
         say(f"the run that was here -> {earlier}")
     table = out / "log" / "metrics.csv"
     cut_log(table, state.step)
-    write_text(out / "recipe.yaml", yaml.safe_dump(about["recipe"], sort_keys=False))
-    steps = plan.epochs * (len(samples) // batch)
+    whole = recipe.model_dump(mode="json") | {"base": None}  # its base's fields are filled in
+    write_text(out / "recipe.yaml", yaml.safe_dump(whole, sort_keys=False))
     saved = time.monotonic()
     begun = saved - state.seconds
 
@@ -188,8 +194,8 @@ def _batch_size(count: int, plan: Optimise, network: nn.Module, say: Callable[[s
     norms = any(isinstance(part, nn.BatchNorm2d) for part in network.modules())
     if batch == 0 or (batch == 1 < plan.batch and norms):
         raise ValueError(
-            f"{count} to train on, where optimise.batch is {plan.batch}: too few, "
-            "a network with batch norms needs two at least and any other one"
+            f"{count} to train on, where optimise.batch is {plan.batch}: too few, a network "
+            f"{'with' if norms else 'without'} batch norms needs {2 if norms else 1} at least"
         )
     if batch < plan.batch:
         say(f"{count} to train on, fewer than optimise.batch {plan.batch}: each step takes all")

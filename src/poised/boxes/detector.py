@@ -44,6 +44,8 @@ class Detector:
         threads: int | None = None,
         threshold: float | None = None,
     ) -> None:
+        if threshold is not None and not 0 <= threshold <= 1:  # NaN too
+            raise ModelError(f"a detector's threshold is {threshold}, must lie between 0 and 1")
         self.session = Session(name_or_path, engine, threads)
         self.kind = _kind(self.session)
         notes = self.session.metadata

@@ -200,8 +200,7 @@ def _measure(
     asked = Protocol()
     if row:
         rescore = asked.rescore if test.rescore is None else test.rescore
-        public = row.input.crop == "classic"
-        asked = Protocol(test.shift, test.scales, test.decoder, rescore, poses, public)
+        asked = Protocol(test.shift, test.scales, test.decoder, rescore, poses)
     predictor = Predictor.load(
         models,
         detector=detector if boxes == "detector" else None,

@@ -153,17 +153,18 @@ def import_weights(
 ) -> None:
     """Turn a public checkpoint into ours, for `network.weights` of a recipe or for `--model`."""
     with errors(), extra("train"):
-        from poised.foreign_weights import BGR_MEAN, BGR_STD
+        from poised.foreign_weights import INPUTS
         from poised.foreign_weights import import_weights as run
         from poised.read_recipe import load_recipe
 
         target = out or file.with_suffix(".safetensors")
         plan = load_recipe(recipe) if recipe else None
         typer.echo(f"{run(file, kind, target, plan)} -> {target}")
-        if kind == "sbn-hrnet":
+        if kind in INPUTS:
+            mean, std = INPUTS[kind]["mean"], INPUTS[kind]["std"]
             typer.echo(
-                f"Its images were normalised by input.mean={list(BGR_MEAN)} and "
-                f"input.std={list(BGR_STD)}: use it with these."
+                f"Its images were normalised by input.mean={mean} and input.std={std}: export and "
+                "prediction do so; to train on from it, give these to the recipe."
             )
         again = "" if recipe else " --recipe NAME"
         typer.echo(f"poised export {target}{again} --out {target.with_suffix('.onnx')}")

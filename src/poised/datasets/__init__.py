@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from poised.datasets.categories import same_names, say_aloud, skeleton_of
+from poised.datasets.categories import same_names, say_aloud, skeleton_of, words_of
 from poised.datasets.coco import people_of, read_annotations, read_coco
 from poised.datasets.flic import read_flic
 from poised.datasets.lsp import read_lsp
@@ -73,6 +73,8 @@ def read_with_truth(
         people = people_of(values, images)
     if dataset == "coco" and skeleton is None:
         named = _own(values, named, people, root / split)
+    elif skeleton is not None:
+        _same_keypoints(values, named, root / split)
     return _fitting(people, named, root), named, values, images
 
 
@@ -84,6 +86,20 @@ def _own(values: dict[str, Any], usual: Skeleton, people: list[Person], source: 
         return usual
     say_aloud(own, str(source))
     return own
+
+
+def _same_keypoints(values: dict[str, Any], named: Skeleton, source: Path) -> None:
+    """Raise DatasetError where a file's categories name other keypoints than a given skeleton."""
+    own = skeleton_of(values, str(source))
+    if own is None or len(own) != len(named):
+        return  # nothing is named, or `_fitting` will say it
+    theirs, ours = (set(map(words_of, s.keypoints)) for s in (own, named))
+    if 2 * len(theirs & ours) < len(ours):
+        raise DatasetError(
+            f"{source}: its categories name the keypoints {', '.join(own.keypoints[:3])}, ..., the "
+            f"skeleton {named.name} {', '.join(named.keypoints[:3])}, ...: give the file itself as "
+            "the skeleton (a recipe's `skeleton`, or --skeleton), or one with its names"
+        )
 
 
 def known(dataset: str) -> DataSet:

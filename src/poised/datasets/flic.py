@@ -20,10 +20,9 @@ from poised.datasets.person import DatasetError, Person, check_split
 # of FLIC's 29 columns, those of the skeleton `flic`: left and right shoulder, elbow, wrist; hips;
 # eyes; nose
 COLUMNS = (0, 1, 2, 3, 4, 5, 6, 9, 12, 13, 16)
-TORSOS = (
-    2.4  # of a person's square, in longer sides of the torso. With a crop's 1.25 it is 3: of LSP's
-)
-# upright people 99% have head, shoulders, elbows, wrists and hips in such a square.
+# of a person's square, in longer sides of the torso. With a crop's 1.25 it is 3: of LSP's upright
+# people 99% have head, shoulders, elbows, wrists and hips in such a square.
+TORSOS = 2.4
 
 
 def read_flic(root: Path, split: str) -> list[Person]:

@@ -47,7 +47,8 @@ def what_it_costs(done: Evaluation, kinds: NDArray[np.int64]) -> str:
     )
     text += (
         "Each kind is mended alone: the gains need not add up, for a pose with two kinds of error "
-        "is right only when both are mended."
+        "is right only when both are mended. One may lie below 0: the evaluator pairs anew at each "
+        "threshold, and may have counted a pose that is called false here."
         if by_oks
         else "A joint has one kind of error, so the gains add up to what is missing from 100."
     )

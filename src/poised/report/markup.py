@@ -19,7 +19,7 @@ h1{font-size:1.5rem;line-height:1.25} h2{font-size:1.2rem;margin:2.5rem 0 .5rem}
 table{border-collapse:collapse;margin:.5rem 0} td,th{padding:.3rem .9rem .3rem 0;text-align:left;
 vertical-align:top;border-bottom:1px solid var(--line);overflow-wrap:normal}
 th{font-weight:600;font-size:.85rem}
-.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+td.number{white-space:nowrap}.number{text-align:right;font-variant-numeric:tabular-nums}
 .curves{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:1rem}
 .pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(46%,220px),1fr));gap:10px}
 .curves figure{max-width:480px} figure{margin:0}
