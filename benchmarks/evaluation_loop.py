@@ -7,6 +7,9 @@ in torch and again mirrored, decoded and scored in Python's loops. Both take the
 networks of random weights and one thread, and are scored by one evaluator. The share of keypoints
 on which they agree to 0.1 pixel is printed: not all, as such a network's maps have many peaks
 nearly alike, and the installed OpenCV may read and cut otherwise. CPU seconds, not the clock's.
+
+Beside HRNet's own loop, run unchanged on 100 images of COCO, an independent measurement had Simple
+Baseline-50 2.3 times as fast by OpenVINO and 1.02 times by torch, HRNet-W32 3.7 times by OpenVINO.
 """
 
 from __future__ import annotations

@@ -131,8 +131,8 @@ def test_an_annotation_without_keypoints_or_box_refuses_no_file(
     assert category_ids(truth) == {7}  # results are the person's, not the dog's
     said = [record.getMessage().partition("a.json: ")[2] for record in caplog.records]
     assert said == [
-        "2 annotations have no keypoints: ignored; first [0, 3]",
-        "2 annotations have no box: that of the labelled keypoints is taken, 25% larger a side; "
+        "annotations with no keypoints, ignored: 2, first [0, 3]",
+        "annotations with no box, that of the labelled keypoints is taken, 25% larger a side: 2, "
         "first [2, 3]",
     ]
 
@@ -226,8 +226,8 @@ def test_what_is_filled_in_is_said_on_the_command_line(tmp_path: Path) -> None:
     command += ["--dataset", "coco", "--split", "a.json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "2 people in 1 images, 1 of them to be ignored" in done.stdout
-    assert "1 annotations have no keypoints: ignored; first [1]" in done.stderr
+    assert "people: 2, 1 of them to be ignored; images: 1" in done.stdout
+    assert "annotations with no keypoints, ignored: 1, first [1]" in done.stderr
     assert "its categories name the keypoints: 1, with 0 pairs" in done.stderr
 
 
@@ -421,7 +421,7 @@ def test_the_command_checks_converts_and_shows(shared: Path, tmp_path: Path) -> 
     root, of = str(shared / "data" / "coco"), ["--dataset", "coco", "--split", "val2017"]
     checked = run(app, ["data", "check", root, *of])
     assert checked.exit_code == 0
-    assert "119 people in 40 images, 0 of them to be ignored" in checked.output
+    assert "people: 119, 0 of them to be ignored; images: 40" in checked.output
     lspet = run(
         app,
         ["data", "check", str(shared / "data/lspet"), "--dataset", "lspet", "--split", "test"],

@@ -194,7 +194,7 @@ class Answers:
     def __init__(self, people: list[Person], skeleton: Skeleton, error: np.ndarray) -> None:
         self.skeleton, self.people, self.error = skeleton, people, error
         self.session, self.sessions = SimpleNamespace(metadata={"crop": "-"}, engine="-"), []
-        self.flip, self.padding, self.shift, self.decoder, self.threshold = (
+        self.flip, self.padding, self.shift, self.decoder, self.counted = (
             False,
             1.0,
             False,
@@ -328,12 +328,12 @@ def test_a_box_in_the_first_record_alone_is_no_rule() -> None:
 
 def test_a_model_is_evaluated_and_says_how(shared: Path, tmp_path: Path) -> None:
     """Two ways to the same figures: through the model, and through the results it writes."""
-    predictor = Predictor.load("lsp14", detector=None, threads=1, flip=False)
+    predictor = Predictor.load("coco17", detector=None, threads=1, flip=False)
     root = shared / "data" / "coco"
     done = evaluate_model(predictor, "coco", root, "val2017")
     assert done.protocol["boxes"] == "truth"
     assert done.protocol["people"] == done.protocol["predictions_counted"] == 119
-    assert len(done.protocol["keypoints"]) == 12  # what LSP-14 and COCO-17 share
+    assert len(done.protocol["keypoints"]) == 17
     assert 0 < done.figures["AP"] < done.figures["AP.5"] < 100
     done.write(tmp_path / "a.json")
     assert json.loads((tmp_path / "a.json").read_text())["figures"] == done.figures
@@ -392,13 +392,13 @@ def test_the_papers_protocol_is_followed_and_told(shared: Path, tmp_path: Path) 
     out = tmp_path / "out.json"
     common = ["evaluate", "--data", str(small), "--boxes", str(tmp_path / "boxes.json")]
     common += ["--threads", "1", "--out", str(out)]
-    arguments = [*common, "--recipe", "cpn-nms-05", "--model", "lsp14", "--model", "lsp14"]
+    arguments = [*common, "--recipe", "cpn-nms-05", "--model", "coco17", "--model", "coco17"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     protocol = json.loads(out.read_text())["protocol"]
     assert protocol["box_nms"] == ["hard", 0.5]
     assert protocol["decoder"] == "gaussian"
-    assert protocol["model"] == "lsp14.onnx, lsp14.onnx"
+    assert protocol["model"] == "coco17.onnx, coco17.onnx"
     assert protocol["pose_score"] == "box score x mean keypoint score above 0.0"  # CPN, §4.1
     thinned = protocol["predictions_counted"]
     assert thinned <= len(few["annotations"])
@@ -436,7 +436,7 @@ def test_box_figures_are_pycocotools(shared: Path, capsys) -> None:
 
 
 def test_more_limits_on_request(shared: Path) -> None:
-    predictor = Predictor.load("lsp14", detector=None, threads=1, flip=False)
+    predictor = Predictor.load("coco17", detector=None, threads=1, flip=False)
     root = shared / "data" / "lspet"
     done = evaluate_model(predictor, "lspet", root, "test", also_at=[0.2, 0.11])
     assert done.figures["labelled mean@0.2"] == done.figures["labelled mean"]
@@ -445,7 +445,7 @@ def test_more_limits_on_request(shared: Path) -> None:
 
 def test_whole_images_may_be_the_boxes(ten: Path) -> None:
     """LSPET's people fill their images: not as good as their boxes, much better than chance."""
-    predictor = Predictor.load("lsp14", detector=None, threads=1, flip=False)
+    predictor = Predictor.load("coco17", detector=None, threads=1, flip=False)
     truth, whole = (
         evaluate_model(predictor, "lspet", ten, "all", boxes) for boxes in ("truth", "image")
     )

@@ -353,11 +353,11 @@ def test_box_sources_exclude_each_other(folder: Path, model: Path) -> None:
 
 def test_a_model_averaged_with_itself_is_itself() -> None:
     image = Path(__file__).parents[1] / "data" / "samples" / "messi5.jpg"
-    alone = Predictor.load("lsp14", detector=None, threads=1).predict(image)
-    twice = Predictor.load(["lsp14", "lsp14"], detector=None, threads=1).predict(image)
+    alone = Predictor.load("coco17", detector=None, threads=1).predict(image)
+    twice = Predictor.load(["coco17", "coco17"], detector=None, threads=1).predict(image)
     np.testing.assert_allclose(alone.xy, twice.xy, atol=1e-3)
     with pytest.raises(ModelError, match="expected a pose model, this is detector"):
-        Predictor.load(["lsp14", "person"], detector=None)
+        Predictor.load(["coco17", "person"], detector=None)
 
 
 def test_a_pyramid_finds_the_dots_where_they_are(model: Path) -> None:

@@ -177,6 +177,7 @@ def test_papers_recipes_leave_nothing_to_the_model() -> None:
         if recipe.paper:
             said = recipe.test.shift, recipe.test.decoder, recipe.test.rescore
             assert None not in said, recipe.name
+            assert not recipe.test.rescore or recipe.test.threshold is not None, recipe.name
             checked += 1
     assert checked > 100
 

@@ -150,7 +150,7 @@ def report(arguments: list[str], out: Path) -> str:
 def test_the_page_stands_alone(shared: Path, tmp_path: Path) -> None:
     arguments = ["--dataset", "coco", "--data", str(shared / "data" / "coco"), "--no-flip"]
     page = report(arguments, tmp_path / "page.html")
-    title = "lsp14.onnx on coco val2017"
+    title = "coco17.onnx on coco val2017"
     assert f"<title>{title}</title>" in page
     assert f"<h1>{title}</h1>" in page
     assert page.count("<svg") == 4

@@ -23,8 +23,8 @@ import os, sys
 import numpy as np
 from poised.runtime import Session
 
-session = Session("lsp14", {engine!r})
-images = np.random.default_rng(0).normal(size=(4, 3, 160, 160)).astype(np.float32)
+session = Session("coco17", {engine!r})
+images = np.random.default_rng(0).normal(size=(4, 3, 256, 192)).astype(np.float32)
 want = session.run(images)["heatmaps"]
 child = os.fork()
 if child == 0:
@@ -87,5 +87,5 @@ def test_what_is_pickled_works_again(predictor: Predictor) -> None:
     assert len(whole.predict(picture)) == 1
     detector = pickle.loads(pickle.dumps(Detector("person", threads=1, threshold=0.5)))
     assert detector.threshold == 0.5
-    session = pickle.loads(pickle.dumps(Session("lsp14", "onnx", 1)))
+    session = pickle.loads(pickle.dumps(Session("coco17", "onnx", 1)))
     assert (session.engine, session.threads) == ("onnx", 1)

@@ -142,7 +142,7 @@ def _how(
         "crop": predictor.session.metadata["crop"],
         "opencv": cv2.__version__,
         "keypoint_score": "the map's maximum" + ("" if public else ", at most 1"),
-        "pose_score": f"box score x mean keypoint score above {predictor.threshold}"
+        "pose_score": f"box score x mean keypoint score above {predictor.counted}"
         if predictor.protocol.rescore
         else "box score",
         "model": ", ".join(session.path.name for session in predictor.sessions),

@@ -69,6 +69,7 @@ def model_metadata(recipe: Recipe) -> dict[str, Any]:
         "kind": "pose",
         "skeleton": Skeleton.load(str(recipe.skeleton)).to_dict(),
         "padding": recipe.export.padding,
+        "counted": recipe.export.counted,
         "blacked": recipe.input.blacked,
         "crop": recipe.input.crop,
         "decoder": recipe.export.decoder or recipe.test.decoder or "unbiased",

@@ -31,6 +31,7 @@ from poised.runtime import Engine, ModelError, Session
 from poised.scores import PoseNms, oks_nms, pose_scores
 from poised.types import Boxes, ImagePoses, Skeleton
 
+USUALLY_COUNTED = 0.2  # a keypoint score above which it counts in a pose's, as in HRNet's code
 SAME_PERSON = 0.7  # OKS over which two poses of detected boxes are one person's
 MIN_SCORE, MIN_JOINTS = 0.1, 3  # of a detected person; docs/false_people.md says how chosen
 Image = NDArray[np.uint8]
@@ -79,12 +80,11 @@ class Predictor:
     From several threads too, after a fork, and by another process that gets it pickled.
 
     flip: average with the mirrored crop, about half the speed. threshold: keypoints of a higher
-    score are sure; they count in a pose's score. min_score, min_joints: of each person in the
-    results, the least pose score and number of sure keypoints; None takes MIN_SCORE and MIN_JOINTS
-    for people whom the detector found, given boxes and whole images are all answered. batch: people
-    a network call. padding: how much boxes grow; None takes the model's own, which is for a
-    detector's tight boxes. Of several models the heatmaps are averaged; they must have one input
-    size, crop and skeleton.
+    score are sure. min_score, min_joints: of each person in the results, the least pose score and
+    number of sure keypoints; None takes MIN_SCORE and MIN_JOINTS for people whom the detector
+    found, given boxes and whole images are all answered. batch: people a network call. padding:
+    how much boxes grow; None takes the model's own, which is for a detector's tight boxes. Of
+    several models the heatmaps are averaged; they must have one input size, crop and skeleton.
 
     Of two poses alike (OKS > SAME_PERSON) the better is kept, unless their boxes were given.
     """
@@ -117,6 +117,8 @@ class Predictor:
         self.shift = notes["crop"] == "classic" if protocol.shift is None else protocol.shift
         self.decoder: Decoder = protocol.decoder or notes["decoder"]
         self.flip, self.batch, self.threshold = flip, batch, threshold
+        usual: float = notes.get("counted", USUALLY_COUNTED)
+        self.counted = usual if protocol.counted is None else protocol.counted
         self.skeleton = Skeleton.from_dict(notes["skeleton"], source=str(session.path))
         if min_joints is not None and not 0 <= min_joints <= len(self.skeleton):
             most = len(self.skeleton)
@@ -132,7 +134,7 @@ class Predictor:
     @classmethod
     def load(
         cls,
-        model: str | Path | Sequence[str | Path] = "lsp14",
+        model: str | Path | Sequence[str | Path] = "coco17",
         *,
         detector: str | Path | None = "person",
         engine: Engine = "auto",
@@ -310,7 +312,7 @@ class Predictor:
         if isinstance(entry, Failure):
             return entry
         boxes, xy, each = entry.boxes, entry.xy, entry.score
-        score = pose_scores(boxes.score, each, self.threshold)
+        score = pose_scores(boxes.score, each, self.counted)
         if not self.protocol.rescore:
             score = boxes.score
         kind, limit = self.pose_nms(entry.detected)

@@ -18,7 +18,8 @@ class Protocol:
 
     shift: the mirrored maps by one pixel; None does so for classic crops. scales: of an image
     pyramid, averaged. decoder: of the heatmaps, None for the model's own. rescore: a pose's score
-    is its box's x its mean keypoint's, else its box's. pose_nms: which of an image's poses are
+    is its box's x its mean keypoint's, of those of a score above `counted` (None: the model's own,
+    or 0.2), else its box's. pose_nms: which of an image's poses are
     dropped, by OKS, and its threshold; None: hard above SAME_PERSON, but none of given boxes.
     public: as HRNet's public code has it, on which figures of classic crops rest: scores above 1
     stay, poses are alike by the area of the grown boxes, annotated boxes are cleaned.
@@ -30,6 +31,7 @@ class Protocol:
     rescore: bool = True
     pose_nms: tuple[PoseNms, float] | None = None
     public: bool = False
+    counted: float | None = None
 
 
 AS_MEANT = Protocol()  # no paper's: as the model says

@@ -174,8 +174,8 @@ class Export(_Part):
 
     padding: box growth at prediction, where boxes are tight; decoder: null for what `test` says, or
     unbiased; threshold and nms: a detector's.
-    precision: of the weights in the files; fp16 is half the size, and costs up to 0.35 AP where
-    maps fit sharply.
+    counted: keypoints of a higher score count in a pose's. precision: of the weights in the files;
+    fp16 is half the size, and costs up to 0.35 AP where maps fit sharply.
     """
 
     padding: Positive = 1.25
@@ -183,6 +183,7 @@ class Export(_Part):
     size: tuple[int, int] | None = None
     precision: Literal["fp16", "fp32"] = "fp16"
     threshold: Share = 0.3
+    counted: Share = 0.2
     nms: Share = 0.5
 
 
@@ -195,9 +196,9 @@ class Test(_Part):
     besides the model's own.
     flip: averaged with the mirrored crop, `shift`ed by one pixel; scales: an image pyramid's.
     decoder: of the heatmaps, null for the model's own. rescore: pose score = box score x mean of
-    the keypoint scores above `threshold`. pose_nms: by OKS, null for what suits the boxes. crowd:
-    CrowdPose's crowd indices where medium and hard begin. ensemble: recipes whose heatmaps are
-    averaged with this one's.
+    the keypoint scores above `threshold`, null for the model's own. pose_nms: by OKS, null for what
+    suits the boxes. crowd: CrowdPose's crowd indices where medium and hard begin. ensemble: recipes
+    whose heatmaps are averaged with this one's.
     """
 
     split: str = "test"
@@ -211,7 +212,7 @@ class Test(_Part):
     scales: tuple[Positive, ...] = (1.0,)
     decoder: Decoder | None = None
     rescore: bool | None = None
-    threshold: Share = 0.2
+    threshold: Share | None = None
     pose_nms: PoseNms | None = None
     pose_nms_threshold: Positive = 0.9
     crowd: tuple[float, float] = (0.2, 0.8)

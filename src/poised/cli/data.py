@@ -44,11 +44,11 @@ def check(
         labelled = sum(int(person.visible.sum()) for person in people)
         images = len({person.image for person in people})
         ignored = sum(person.ignored for person in people)
-        typer.echo(f"{len(people)} people in {images} images, {ignored} of them to be ignored")
+        typer.echo(f"people: {len(people)}, {ignored} of them to be ignored; images: {images}")
         typer.echo(f"{labelled} keypoints of {len(people) * len(names)} are labelled")
         for kind, count in Counter(fault.kind for fault in faults).items():
             typer.echo(f"{kind}: {count}")
-        typer.echo(f"{len(faults)} faults")
+        typer.echo(f"faults: {len(faults)}")
     if faults:
         raise typer.Exit(1)
 

@@ -59,7 +59,7 @@ def evaluate(
     dataset: Name = None,
     split: Part = None,
     recipe: Row = None,
-    models: Models = ["lsp14"],  # noqa: B006  typer copies it
+    models: Models = ["coco17"],  # noqa: B006  typer copies it
     predictions: Results = None,
     boxes: BoxesOf = None,
     detector: Finder = "person",
@@ -121,7 +121,7 @@ def report(
     dataset: Name = None,
     split: Part = None,
     recipe: Row = None,
-    models: Models = ["lsp14"],  # noqa: B006  typer copies it
+    models: Models = ["coco17"],  # noqa: B006  typer copies it
     predictions: Results = None,
     boxes: BoxesOf = None,
     detector: Finder = "person",
@@ -200,14 +200,15 @@ def _measure(
     asked = Protocol()
     if row:
         rescore = asked.rescore if test.rescore is None else test.rescore
-        asked = Protocol(test.shift, test.scales, test.decoder, rescore, poses)
+        asked = Protocol(
+            test.shift, test.scales, test.decoder, rescore, poses, counted=test.threshold
+        )
     predictor = Predictor.load(
         models,
         detector=detector if boxes == "detector" else None,
         engine=engine.value,
         threads=threads,
         flip=flip and test.flip,
-        threshold=test.threshold,
         padding=padding,
         protocol=asked,
     )

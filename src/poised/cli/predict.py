@@ -29,7 +29,7 @@ def predict(
     whole_image: Annotated[
         bool, typer.Option("--whole-image", help="One person fills each image.")
     ] = False,
-    model: Annotated[str, typer.Option(help="Bundled, or an ONNX or safetensors file.")] = "lsp14",
+    model: Annotated[str, typer.Option(help="Bundled, or an ONNX or safetensors file.")] = "coco17",
     engine: Annotated[Engine, typer.Option(help="What runs the networks.")] = Engine.auto,
     flip: Annotated[bool, typer.Option(help="Average with the mirrored crop.")] = True,
     threshold: Annotated[

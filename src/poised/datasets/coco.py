@@ -115,9 +115,9 @@ def _complete(values: dict[str, Any], path: Path) -> None:
         annotations[i]["bbox"] = _box_of(annotations[i]["keypoints"])
     _check_numbers([a["bbox"] for a in annotations], "bbox", path)
     _check_numbers([a.get("area", 0.0) for a in annotations], "area", path)
-    for which, lacks in ((bare, "no keypoints: ignored"), (unboxed, f"no box: {MADE}")):
+    for which, lacks in ((bare, "no keypoints, ignored"), (unboxed, f"no box, {MADE}")):
         if which:
-            log.warning("%s: %d annotations have %s; first %s", path, len(which), lacks, which[:5])
+            log.warning("%s: annotations with %s: %d, first %s", path, lacks, len(which), which[:5])
 
 
 def _box_of(keypoints: list[float]) -> list[float]:
