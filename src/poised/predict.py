@@ -33,7 +33,7 @@ from poised.types import Boxes, ImagePoses, Skeleton
 
 USUALLY_COUNTED = 0.2  # a keypoint score above which it counts in a pose's, as in HRNet's code
 SAME_PERSON = 0.7  # OKS over which two poses of detected boxes are one person's
-MIN_SCORE, MIN_JOINTS = 0.1, 3  # of a detected person; docs/false_people.md says how chosen
+MIN_SCORE, MIN_JOINTS = 0.08, 3  # of a detected person; docs/false_people.md says how chosen
 Image = NDArray[np.uint8]
 
 

@@ -37,7 +37,7 @@ def predict(
     ] = 0.2,
     min_score: Annotated[
         float | None,
-        typer.Option(help="Least pose score, 0 to 1; default: 0.1, 0 with --boxes, --whole-image."),
+        typer.Option(help="Least pose score, 0 to 1; default: 0.08, or 0 of given boxes."),
     ] = None,
     min_joints: Annotated[
         int | None,
