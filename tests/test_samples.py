@@ -50,7 +50,7 @@ def test_sure_joints_lie_in_or_near_their_boxes() -> None:
         sure = poses.keypoint_score >= 0.3
         assert sure.sum() >= 6
         assert inside[sure].all()
-        reach = predictor.padding * size.max(-1, keepdims=True) / 2 + 1
+        reach = predictor.estimator.padding * size.max(-1, keepdims=True) / 2 + 1
         assert (np.abs(poses.xy - (low + size / 2)) <= reach).all()
 
 

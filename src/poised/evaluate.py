@@ -88,8 +88,9 @@ def evaluate_model(
     """
     predictor = copy.copy(predictor)
     predictor.min_score, predictor.min_joints = 0.0, 0  # AP ranks everybody by score
-    is_classic = predictor.session.metadata["crop"] == "classic"
-    predictor.protocol = replace(predictor.protocol, public=is_classic)
+    predictor.estimator = copy.copy(predictor.estimator)
+    is_classic = predictor.estimator.session.metadata["crop"] == "classic"
+    predictor.estimator.protocol = replace(predictor.protocol, public=is_classic)
     protocol = _protocol(dataset, split, root) | _how(predictor, boxes, detector, nms)
     if known(dataset).metric in OF_COCO_FORM:
         people, named, truth, folder = read_with_truth(dataset, root, split, skeleton)
@@ -131,23 +132,27 @@ def _how(
     predictor: Predictor, boxes: BoxesFrom | Path, detector: str, nms: tuple[NmsKind, float]
 ) -> dict[str, Any]:
     """All that a figure depends on in a model, its boxes and crops; raises BoxFileError."""
+    estimator = predictor.estimator
     public = predictor.protocol.public
+    keypoint_score = "the map's maximum" + ("" if public else ", at most 1")
+    pose_score = f"box score x mean keypoint score above {estimator.counted}"
+    if estimator.chances:
+        keypoint_score = "the chance to be within 0.1 x the box's longer side"
+        pose_score = "box score x expected OKS"
     protocol = {
         "boxes": boxes if isinstance(boxes, str) else boxes.name,
-        "flip": predictor.flip,
-        "padding": predictor.padding,
-        "shift": predictor.shift,
+        "flip": estimator.flip,
+        "padding": estimator.padding,
+        "shift": estimator.shift,
         "scales": list(predictor.protocol.scales),
-        "decoder": predictor.decoder,
-        "crop": predictor.session.metadata["crop"],
+        "decoder": estimator.decoder,
+        "crop": estimator.session.metadata["crop"],
         "opencv": cv2.__version__,
-        "keypoint_score": "the map's maximum" + ("" if public else ", at most 1"),
-        "pose_score": f"box score x mean keypoint score above {predictor.counted}"
-        if predictor.protocol.rescore
-        else "box score",
-        "model": ", ".join(session.path.name for session in predictor.sessions),
-        "model_sha256": ", ".join(sha256(session.path) for session in predictor.sessions),
-        "engine": predictor.session.engine,
+        "keypoint_score": keypoint_score,
+        "pose_score": pose_score if predictor.protocol.rescore else "box score",
+        "model": ", ".join(session.path.name for session in estimator.sessions),
+        "model_sha256": ", ".join(sha256(session.path) for session in estimator.sessions),
+        "engine": estimator.session.engine,
     }
     if isinstance(boxes, Path):
         if not boxes.is_file():

@@ -28,7 +28,7 @@ OPSET = 17
 
 
 class PoseModel(nn.Module):
-    """images -> heatmaps; a softmax-trained map is brought to about 1 at a sure peak."""
+    """images -> heatmaps; softmax-trained ones are chances, brought to about 1 at a sure peak."""
 
     def __init__(self, network: nn.Module, recipe: Recipe) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class PoseModel(nn.Module):
         if not self.softmax:
             return maps
         chance = log_chances(maps, self.absent)[..., : maps.shape[2] * maps.shape[3]].exp()
-        return (chance * self.peak).clamp(max=1.0).view_as(maps)
+        return (chance * self.peak).view_as(maps)
 
 
 class DetectorModel(nn.Module):
@@ -69,7 +69,7 @@ def model_metadata(recipe: Recipe) -> dict[str, Any]:
         "kind": "pose",
         "skeleton": Skeleton.load(str(recipe.skeleton)).to_dict(),
         "padding": recipe.export.padding,
-        "counted": recipe.export.counted,
+        "chances": recipe.target.loss == "softmax",
         "blacked": recipe.input.blacked,
         "crop": recipe.input.crop,
         "decoder": recipe.export.decoder or recipe.test.decoder or "unbiased",

@@ -62,6 +62,17 @@ def softmax_cross_entropy(
     return (entropy * weights).sum() / weights.sum().clamp(min=1) / math.log(targets[0, 0].numel())
 
 
+def taught_maps(maps: Tensor, theirs: Tensor, absent: bool) -> Tensor:
+    """Cross-entropy of every joint's map with a teacher's of the same crop; 1 is a blind guess.
+
+    maps, theirs: (N, K, h, w) logits. As `softmax_cross_entropy`, the teacher's chances in place of
+    the target's (Hinton et al., arXiv 1503.02531, at temperature 1).
+    """
+    wanted = log_chances(theirs, absent).exp()
+    entropy = -(wanted * log_chances(maps, absent)).sum(-1)
+    return entropy.mean() / math.log(maps[0, 0].numel())
+
+
 def taught(logits: Tensor, boxes: Tensor, their_scores: Tensor, their_boxes: Tensor) -> Tensor:
     """What a detector's cells differ by from its teacher's: twice quality focal, and 1 - GIoU.
 

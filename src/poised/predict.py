@@ -1,40 +1,30 @@
-"""The way of the data, walked: images -> boxes -> crops -> heatmaps -> keypoints -> scores."""
+"""The way of the data, walked: images -> boxes -> keypoints (estimate.py) -> poses."""
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from poised.boxes.detector import Detector
 from poised.boxes.files import whole_image
-from poised.crops import (
-    apply,
-    crop_areas,
-    crop_matrices,
-    cut,
-    grown,
-    heatmap_to_crop,
-    invert,
-)
-from poised.heatmaps import Decoder, decode, merge_flip, merge_scales
+from poised.crops import crop_areas
+from poised.estimate import USUALLY_COUNTED, Estimator, Image
 from poised.images import ImageError, ImageSource
-from poised.protocol import AS_MEANT, Protocol, check_alike
+from poised.protocol import AS_MEANT, Protocol
 from poised.read_ahead import read_ahead
 from poised.runtime import Engine, ModelError, Session
-from poised.scores import PoseNms, oks_nms, pose_scores
-from poised.types import Boxes, ImagePoses, Skeleton
+from poised.scores import PoseNms, oks_nms
+from poised.types import Boxes, ImagePoses
 
-USUALLY_COUNTED = 0.2  # a keypoint score above which it counts in a pose's, as in HRNet's code
+SURE = 0.5  # a chance over which a keypoint is more likely right than not
 SAME_PERSON = 0.7  # OKS over which two poses of detected boxes are one person's
 MIN_SCORE, MIN_JOINTS = 0.08, 3  # of a detected person; docs/false_people.md says how chosen
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -68,6 +58,7 @@ class _Waiting:
     matrices: NDArray[np.float64]
     xy: NDArray[np.float32]
     score: NDArray[np.float32]
+    quality: NDArray[np.float32]
     left: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,11 +71,11 @@ class Predictor:
     From several threads too, after a fork, and by another process that gets it pickled.
 
     flip: average with the mirrored crop, about half the speed. threshold: keypoints of a higher
-    score are sure. min_score, min_joints: of each person in the results, the least pose score and
-    number of sure keypoints; None takes MIN_SCORE and MIN_JOINTS for people whom the detector
-    found, given boxes and whole images are all answered. batch: people a network call. padding:
-    how much boxes grow; None takes the model's own, which is for a detector's tight boxes. Of
-    several models the heatmaps are averaged; they must have one input size, crop and skeleton.
+    score are sure; None: SURE, of chances, or else 0.2. min_score, min_joints: of each person in
+    the results, the least pose score and number of sure keypoints; None takes MIN_SCORE and
+    MIN_JOINTS for people whom the detector found, given boxes and whole images are all answered.
+    batch: people a network call. padding: how much boxes grow; None takes the model's own, which is
+    for a detector's tight boxes. Of several models the heatmaps are averaged; see `Estimator`.
 
     Of two poses alike (OKS > SAME_PERSON) the better is kept, unless their boxes were given.
     """
@@ -96,40 +87,32 @@ class Predictor:
         *,
         flip: bool = True,
         batch: int = 32,
-        threshold: float = 0.2,
+        threshold: float | None = None,
         min_score: float | None = None,
         min_joints: int | None = None,
         padding: float | None = None,
         protocol: Protocol = AS_MEANT,
     ) -> None:
-        self.sessions = [sessions] if isinstance(sessions, Session) else list(sessions)
-        check_alike(self.sessions)
-        session = self.sessions[0]
-        notes = session.metadata
+        self.estimator = Estimator(sessions, flip=flip, padding=padding, protocol=protocol)
+        self.skeleton, self.find_boxes = self.estimator.skeleton, find_boxes
         if batch < 1:
             raise ModelError(f"batch is {batch}, must be at least 1")
         for name, value in (("threshold", threshold), ("min_score", min_score)):
             if value is not None and not 0 <= value <= 1:  # NaN too
                 raise ModelError(f"{name} is {value}, must lie between 0 and 1")
-        if padding is not None and not 0 < padding < math.inf:
-            raise ModelError(f"padding is {padding}, must be positive")
-        self.session, self.find_boxes, self.protocol = session, find_boxes, protocol
-        self.shift = notes["crop"] == "classic" if protocol.shift is None else protocol.shift
-        self.decoder: Decoder = protocol.decoder or notes["decoder"]
-        self.flip, self.batch, self.threshold = flip, batch, threshold
-        usual: float = notes.get("counted", USUALLY_COUNTED)
-        self.counted = usual if protocol.counted is None else protocol.counted
-        self.skeleton = Skeleton.from_dict(notes["skeleton"], source=str(session.path))
         if min_joints is not None and not 0 <= min_joints <= len(self.skeleton):
             most = len(self.skeleton)
             raise ModelError(
                 f"min_joints is {min_joints}, must lie between 0 and the {most} there are"
             )
-        self.min_score, self.min_joints = min_score, min_joints
-        self.padding: float = notes["padding"] if padding is None else padding
-        self.size: tuple[int, int] = tuple(notes["input_wh"])
-        self.mean = np.array(notes["mean"], np.float32)
-        self.std = np.array(notes["std"], np.float32)
+        usual = SURE if self.estimator.chances else USUALLY_COUNTED
+        self.threshold = usual if threshold is None else threshold
+        self.batch, self.min_score, self.min_joints = batch, min_score, min_joints
+
+    @property
+    def protocol(self) -> Protocol:
+        """How its figures are made."""
+        return self.estimator.protocol
 
     @classmethod
     def load(
@@ -141,7 +124,7 @@ class Predictor:
         threads: int | None = None,
         flip: bool = True,
         batch: int = 32,
-        threshold: float = 0.2,
+        threshold: float | None = None,
         min_score: float | None = None,
         min_joints: int | None = None,
         padding: float | None = None,
@@ -227,99 +210,39 @@ class Predictor:
 
     def _begin(self, name: str, image: Image, given: Boxes | None) -> _Waiting:
         boxes = self.find_boxes(image) if given is None else given
-        notes = self.session.metadata
-        matrices = crop_matrices(boxes.xywh, self.size, padding=self.padding, kind=notes["crop"])
-        keypoints = len(self.skeleton)
-        xy = np.zeros((len(boxes), keypoints, 2), np.float32)
-        score = np.zeros(xy.shape[:2], np.float32)
-        return _Waiting(name, image, boxes, given is None, matrices, xy, score)
+        matrices = self.estimator.matrices(boxes.xywh)
+        score = np.zeros((len(boxes), len(self.skeleton)), np.float32)
+        xy, quality = np.zeros((*score.shape, 2), np.float32), np.zeros(len(boxes), np.float32)
+        return _Waiting(name, image, boxes, given is None, matrices, xy, score, quality)
 
     def _estimate(self, people: list[tuple[_Waiting, int]]) -> None:
         """Fill in the keypoints of a batch of people."""
         if not people:
             return
-        notes, scales = self.session.metadata, self.protocol.scales
-        matrices = np.stack([entry.matrices[person] for entry, person in people])
-        images = [entry.image for entry, _ in people]
-        boxes = np.stack([entry.boxes.xywh[person] for entry, person in people])
-        pyramid = [self.heatmaps(images, self._scaled(matrices, s), boxes) for s in scales]
-        maps = merge_scales(pyramid, scales, notes["crop"])
-        xy, score = decode(maps, self.decoder, notes["sigma"])
-        points = apply(invert(matrices), heatmap_to_crop(xy, notes["stride"], notes["crop"]))
+        found = self.estimator.estimate(
+            [entry.image for entry, _ in people],
+            np.stack([entry.matrices[person] for entry, person in people]),
+            np.stack([entry.boxes.xywh[person] for entry, person in people]),
+        )
         for row, (entry, person) in enumerate(people):
-            most = None if self.protocol.public else 1
-            entry.xy[person], entry.score[person] = points[row], score[row].clip(0, most)
+            entry.xy[person], entry.score[person] = found.xy[row], found.score[row]
+            entry.quality[person] = found.quality[row]
             entry.left -= 1
-
-    def _scaled(self, matrices: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
-        """The crops (N, 2, 3) in which people are `scale` times as large, their middle kept."""
-        edge = 0 if self.session.metadata["crop"] == "classic" else 1
-        middle = (np.array(self.size, np.float64) - edge) / 2
-        larger = matrices * scale
-        larger[:, :, 2] += middle * (1 - scale)
-        return larger
 
     def pose_nms(self, detected: bool) -> tuple[PoseNms, float]:
         """Kind and threshold for boxes that were found here, or given: those are all answered."""
         return self.protocol.pose_nms or ("hard" if detected else "none", SAME_PERSON)
 
-    def crops(
-        self,
-        images: Sequence[Image],
-        matrices: NDArray[np.float64],
-        boxes: NDArray[np.floating[Any]],
-    ) -> NDArray[np.float32]:
-        """(N, 3, H, W), normalised as the network wants it; of N images by matrices (N, 2, 3).
-
-        boxes: (N, 4), around which the rest is black, if the model has learnt it so.
-        """
-        factor = self.session.metadata.get("blacked")
-        inside = [None] * len(boxes) if factor is None else grown(boxes, factor)
-        kind = self.session.metadata["crop"]
-        people = zip(images, matrices, inside, strict=True)
-        crops = np.stack([cut(image, m, self.size, kind, box) for image, m, box in people])
-        return np.ascontiguousarray(((crops - self.mean) / self.std).transpose(0, 3, 1, 2))
-
-    def heatmaps(
-        self,
-        images: Sequence[Image],
-        matrices: NDArray[np.float64],
-        boxes: NDArray[np.floating[Any]],
-    ) -> NDArray[np.float32]:
-        """(N, K, h, w) of people in `boxes` (N, 4), cut out of N images by matrices (N, 2, 3).
-
-        Averaged with those of the mirrored crops, if `flip`.
-        """
-        tensor = self.crops(images, matrices, boxes)
-        maps = self._maps(tensor)
-        if not self.flip:
-            return maps
-        mirrored = self._maps(np.ascontiguousarray(tensor[..., ::-1]))
-        return merge_flip(maps, mirrored, self.skeleton.flip_order, self.shift)
-
-    def _maps(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The models' heatmaps (N, K, h, w), averaged."""
-        every = [session.run(tensor)["heatmaps"] for session in self.sessions]
-        for session, maps in zip(self.sessions, every, strict=True):
-            if maps.shape[1] != len(self.skeleton):
-                raise ModelError(
-                    f"{session.path}: gives {maps.shape[1]} heatmaps, its skeleton "
-                    f"{self.skeleton.name} has {len(self.skeleton)} keypoints"
-                )
-        return every[0] if len(every) == 1 else np.asarray(np.mean(every, 0), np.float32)
-
     def _finish(self, entry: _Waiting | Failure) -> Predicted | Failure:
         if isinstance(entry, Failure):
             return entry
         boxes, xy, each = entry.boxes, entry.xy, entry.score
-        score = pose_scores(boxes.score, each, self.counted)
-        if not self.protocol.rescore:
-            score = boxes.score
+        score = boxes.score * entry.quality if self.protocol.rescore else boxes.score
         kind, limit = self.pose_nms(entry.detected)
         if kind != "none":
             area = boxes.xywh[:, 2] * boxes.xywh[:, 3]
             if self.protocol.public:
-                area = crop_areas(entry.matrices, self.size)
+                area = crop_areas(entry.matrices, self.estimator.size)
             # in the boxes' order, so that a given box's pose is still known by its place
             kept = np.sort(oks_nms(xy, area, score, self.skeleton.sigmas, limit, kind))
             boxes = Boxes(boxes.xywh[kept], boxes.score[kept])

@@ -63,15 +63,35 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     }
 
 
-def start_network(network: nn.Module, weights: str) -> None:
+def start_network(
+    network: nn.Module,
+    weights: str,
+    anew: tuple[str, ...] = (),
+    *,
+    say: Callable[[str], None] = print,
+) -> None:
     """Put a recipe's `network.weights` into the network; parts that the file lacks start anew.
 
-    A part is one of the network's own modules, of which the file has every tensor or none.
+    A part is one of the network's own modules, of which the file has every tensor or none. anew:
+    names' beginnings, as "head" or "pyramid.lateral.3", that start anew in any case. Says what the
+    file has beyond the network, e.g. where that is cut short.
     """
+    own = network.state_dict()
     tensors = read_tensors(Path(weights))[0]
+    unmet = [name for name in anew if not any(f"{key}.".startswith(f"{name}.") for key in own)]
+    if unmet:
+        raise WeightsError(f"network.anew: {type(network).__name__} has no {', '.join(unmet)}")
     known = {name.split(".")[0] for name in tensors}
-    kept = {k: v for k, v in network.state_dict().items() if k.split(".")[0] not in known}
-    fill(network, {**kept, **tensors}, weights)
+    fresh = {
+        key
+        for key in own
+        if key.split(".")[0] not in known or f"{key}.".startswith(tuple(f"{a}." for a in anew))
+    }
+    unused = {".".join(key.split(".")[:2]) for key in tensors if key not in own}
+    if unused:
+        say(f"{weights}: in it, not used: {', '.join(sorted(unused))}")
+    taken = {key: value for key, value in tensors.items() if key in own}
+    fill(network, {**taken, **{key: own[key] for key in fresh}}, weights)
 
 
 def start_backbone(

@@ -23,12 +23,14 @@ class _Part(BaseModel):
 class Network(_Part):
     """name: a key of poised.nets.NETWORKS; options: its other arguments; weights: where to start.
 
-    weights: a .safetensors file with the network's own names to start from, or null.
+    weights: a .safetensors file with the network's own names to start from, or null. anew: the
+    modules that start at random all the same, by their names' beginnings.
     """
 
     name: str
     options: dict[str, Any] = {}
     weights: str | None = None
+    anew: tuple[str, ...] = ()
 
 
 class Backbone(_Part):
@@ -48,13 +50,15 @@ class Also(_Part):
     """A further data set to train on; rename: its keypoints' names -> the recipe's skeleton's.
 
     Keypoints that the recipe's skeleton does not name are left out, its others are unlabelled.
-    times: how often each of its people is seen an epoch.
+    times: how often each of its people is seen an epoch. padding: of its boxes, where they are
+    looser or tighter than the first data set's; null: `input.padding`.
     """
 
     name: str
     root: Path
     train: str = "train"
     times: Annotated[int, Field(gt=0)] = 1
+    padding: Positive | None = None
     rename: dict[str, str] = {}
 
 
@@ -107,7 +111,8 @@ class Target(_Part):
     sigma: of a heatmap's Gaussian, in its pixels. kind: centred where the keypoint is, or
     "classic", on the nearest pixel, as in Simple Baseline's and HRNet's code. absent: a joint
     outside the crop is learnt to be nowhere, not left out; its score is its chance to be where it
-    is said to be.
+    is said to be. model: weights that `poised train` wrote of a pose network for the same crops;
+    its maps of every joint, labelled or not, are learnt beside the labels.
     """
 
     loss: Literal["paper", "softmax", "squared", "taught"] = "softmax"
@@ -115,6 +120,7 @@ class Target(_Part):
     kind: Literal["exact", "classic"] = "exact"
     absent: bool = False
     teacher: Teacher | None = None
+    model: Path | None = None
 
 
 class Augment(_Part):
@@ -173,9 +179,8 @@ class Export(_Part):
     """How the model is used: what its file tells the predictor.
 
     padding: box growth at prediction, where boxes are tight; decoder: null for what `test` says, or
-    unbiased; threshold and nms: a detector's.
-    counted: keypoints of a higher score count in a pose's. precision: of the weights in the files;
-    fp16 is half the size, and costs up to 0.35 AP where maps fit sharply.
+    unbiased; threshold and nms: a detector's. precision: of the weights in the files; fp16 is half
+    the size, and costs up to 0.35 AP where maps fit sharply.
     """
 
     padding: Positive = 1.25
@@ -183,7 +188,6 @@ class Export(_Part):
     size: tuple[int, int] | None = None
     precision: Literal["fp16", "fp32"] = "fp16"
     threshold: Share = 0.3
-    counted: Share = 0.2
     nms: Share = 0.5
 
 

@@ -174,7 +174,7 @@ def _begin(
 ) -> tuple[nn.Module, TrainingState]:
     """The network on its device and all that its training needs, as found or from the start."""
     if found is None and recipe.network.weights is not None:
-        start_network(network, recipe.network.weights)
+        start_network(network, recipe.network.weights, recipe.network.anew, say=say)
     elif found is None:
         start_backbone(network, recipe.backbone.weights, say=say)
     model, optimiser = fabric.setup(

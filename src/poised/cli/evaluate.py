@@ -212,7 +212,7 @@ def _measure(
         padding=padding,
         protocol=asked,
     )
-    predictor.padding *= test.enlarge
+    predictor.estimator.padding *= test.enlarge
     source: Any = boxes if boxes in ("truth", "detector", "image") else Path(boxes)
     return evaluate_model(
         predictor,

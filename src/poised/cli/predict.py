@@ -33,8 +33,9 @@ def predict(
     engine: Annotated[Engine, typer.Option(help="What runs the networks.")] = Engine.auto,
     flip: Annotated[bool, typer.Option(help="Average with the mirrored crop.")] = True,
     threshold: Annotated[
-        float, typer.Option(help="Keypoints above it are sure: drawn, and counted. 0 to 1.")
-    ] = 0.2,
+        float | None,
+        typer.Option(help="Keypoints above it are sure: drawn, and counted. 0 to 1; default: 0.5."),
+    ] = None,
     min_score: Annotated[
         float | None,
         typer.Option(help="Least pose score, 0 to 1; default: 0.08, or 0 of given boxes."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from poised.augment import augmented_matrix, half_body_box, hide_a_part, jitter_colour, jitter_sides
+from poised.checkpoint import load_network
 from poised.crops import apply, clean_boxes, crop_to_heatmap, cut, grown
 from poised.datasets.person import Person
 from poised.heatmaps import Maps, encode_classic, encode_gaussian
 from poised.images import read_image
-from poised.losses import mean_squared, softmax_cross_entropy
+from poised.losses import mean_squared, softmax_cross_entropy, taught_maps
 from poised.recipe import Recipe
 from poised.types import Skeleton
 
@@ -26,10 +27,23 @@ class PoseCrops:
 
     A classic target also counts joints beyond the crop whose Gaussian reaches into it. With
     `target.absent` every joint outside the crop counts, with an empty target.
+
+    paddings: each person's box growth; None: the recipe's.
     """
 
-    def __init__(self, people: list[Person], skeleton: Skeleton, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        people: list[Person],
+        skeleton: Skeleton,
+        recipe: Recipe,
+        paddings: Sequence[float] | None = None,
+    ) -> None:
         self.people, self.skeleton, self.recipe = people, skeleton, recipe
+        self.teacher: nn.Module | None = None
+        if recipe.target.model is not None:
+            self.teacher = load_network(recipe.target.model)
+            self.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.paddings = paddings or [recipe.input.padding] * len(people)
         self.channels = len(skeleton)
         self.mean = np.array(recipe.input.mean, np.float32)
         self.std = np.array(recipe.input.std, np.float32)
@@ -44,7 +58,7 @@ class PoseCrops:
         rng = np.random.default_rng([self.recipe.optimise.seed, epoch, index])
         person, geometry, chance = self.people[index], self.recipe.input, self.recipe.augment
         picture = read_image(person.image)
-        box, matrix, mirrored = self._geometry(person, picture.shape, rng)
+        box, matrix, mirrored = self._geometry(person, self.paddings[index], picture.shape, rng)
         inside = None if geometry.blacked is None else grown(box, geometry.blacked)
         crop = cut(picture, matrix, geometry.size, geometry.crop, inside)
         crop = jitter_colour(crop, chance.colour, rng)
@@ -63,14 +77,18 @@ class PoseCrops:
         )
 
     def _geometry(
-        self, person: Person, picture: tuple[int, ...], rng: np.random.Generator
+        self,
+        person: Person,
+        padding: float,
+        picture: tuple[int, ...],
+        rng: np.random.Generator,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
         """The box (4,) of the person or half of it, a random crop's matrix, whether it mirrors.
 
-        picture: the image's shape, (height, width, 3).
+        padding: its box growth; picture: the image's shape, (height, width, 3).
         """
         geometry, chance = self.recipe.input, self.recipe.augment
-        xywh, padding = person.xywh, geometry.padding
+        xywh = person.xywh
         if geometry.clean_boxes:
             cleaned = clean_boxes(xywh[None], np.array([picture[1::-1]]))[0]
             xywh = xywh if np.isnan(cleaned).any() else cleaned  # nobody is left out here
@@ -109,11 +127,16 @@ class PoseCrops:
 
     def loss(self, outputs: tuple[Tensor, ...], batch: list[Tensor], network: nn.Module) -> Tensor:
         """The network's own loss, or one for each of its outputs."""
-        _, targets, weights = batch
+        images, targets, weights = batch
         if self.recipe.target.loss == "paper":
             own: Tensor = network.loss(outputs, targets, weights)  # type: ignore[operator]
             return own
         loss: Callable[[Tensor, Tensor, Tensor], Tensor] = mean_squared
         if self.recipe.target.loss == "softmax":
             loss = partial(softmax_cross_entropy, absent=self.recipe.target.absent)
-        return torch.stack([loss(maps, targets, weights) for maps in outputs]).sum()
+        each = [loss(maps, targets, weights) for maps in outputs]
+        if self.teacher is not None:
+            with torch.no_grad():
+                theirs = self.teacher.to(images.device)(images)[-1]
+            each += [taught_maps(maps, theirs, self.recipe.target.absent) for maps in outputs]
+        return torch.stack(each).sum()

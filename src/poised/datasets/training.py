@@ -36,10 +36,13 @@ def open_samples(recipe: Recipe) -> Samples:
         recipe.dataset.name, recipe.dataset.root, recipe.dataset.train, recipe.skeleton
     )
     everybody = everybody * recipe.dataset.times
+    paddings = [recipe.input.padding] * len(everybody)
     for also in recipe.dataset.also:
         more, theirs = read_people(also.name, also.root, also.train)
         everybody += renamed(more, theirs, skeleton, also.rename) * also.times
-    people = [person for person in everybody if not person.ignored]
-    if not people:
+        paddings += [also.padding or recipe.input.padding] * (len(everybody) - len(paddings))
+    kept = [index for index, person in enumerate(everybody) if not person.ignored]
+    if not kept:
         raise ValueError(f"{recipe.dataset.root}: nobody to train on in {recipe.dataset.train}")
-    return PoseCrops(people, skeleton, recipe)
+    people = [everybody[index] for index in kept]
+    return PoseCrops(people, skeleton, recipe, [paddings[index] for index in kept])

@@ -33,6 +33,7 @@ STAGES = (
 )
 LEVELS = (1, 2, 3)  # the last stages of strides 4, 8, 16 that the pyramid reads; then the last one
 LAST = 1280  # channels of the 1x1 behind the stages, at stride 32
+SHORT = 6  # stages of the short network, which has one block of the last of them
 PYRAMID = (24, 32, 64)  # its channels at strides 4, 8, 16
 HEAD = 96
 
@@ -48,26 +49,28 @@ class CornerConv2d(nn.Conv2d):
 
 
 class MobileNetV2(nn.Module):
-    """(N, 3, H, W) -> maps of strides 4, 8, 16, 32 with CHANNELS channels.
+    """(N, 3, H, W) -> maps of strides 4, 8, 16, 32 with `channels` channels.
 
     frozen: how many of the first stages keep their weights in training; with them, the stem.
+    short: with one block at stride 32 and no 1x1 behind it: 2.0 of 6.2 million parameters.
     """
 
-    channels = (*(scaled(STAGES[stage][1], WIDTH) for stage in LEVELS), LAST)
-
-    def __init__(self, frozen: int = 0) -> None:
+    def __init__(self, frozen: int = 0, short: bool = False) -> None:
         super().__init__()
         channels = scaled(32, WIDTH)
         self.conv_stem = CornerConv2d(3, channels)
         self.act = nn.ReLU6(inplace=True)
         self.stages = nn.ModuleList()
-        for expansion, unscaled, blocks, stride in STAGES:
+        for expansion, unscaled, blocks, stride in STAGES[: SHORT if short else None]:
             out, stage = scaled(unscaled, WIDTH), nn.Sequential()
-            for block in range(blocks):
+            last = short and len(self.stages) == SHORT - 1
+            for block in range(1 if last else blocks):
                 stage.append(_block(channels, out, expansion, stride if block == 0 else 1))
                 channels = out
             self.stages.append(stage)
-        self.conv_last = nn.Conv2d(channels, LAST, 1)
+        self.conv_last = None if short else nn.Conv2d(channels, LAST, 1)
+        read = (scaled(STAGES[stage][1], WIDTH) for stage in LEVELS)
+        self.channels = (*read, channels if short else LAST)
         if frozen:
             for module in [self.conv_stem, *self.stages[:frozen]]:
                 module.requires_grad_(False)
@@ -79,7 +82,7 @@ class MobileNetV2(nn.Module):
             x = stage(x)
             if index in LEVELS:
                 levels.append(x)
-        return [*levels, self.act(self.conv_last(x))]
+        return [*levels, x if self.conv_last is None else self.act(self.conv_last(x))]
 
 
 def _block(channels: int, out: int, expansion: int, stride: int) -> InvertedResidual:
@@ -130,18 +133,25 @@ class MoveNet(nn.Module):
     frozen: how many of the backbone's first stages keep their weights in training.
     second_look: its blocks, 0 for none. At first it adds nothing.
     width: channels of the pyramid that it looks at, which is as wide at every level.
+    short: the backbone is cut short; it, the pyramid and the head still start from MoveNet's
+    weights, all but `pyramid.lateral.3`.
     """
 
     def __init__(
-        self, joints: int, frozen: int = 0, second_look: int = 0, width: int = 128
+        self,
+        joints: int,
+        frozen: int = 0,
+        second_look: int = 0,
+        width: int = 128,
+        short: bool = False,
     ) -> None:
         super().__init__()
-        self.backbone = MobileNetV2(frozen)
-        self.pyramid = ThinPyramid(MobileNetV2.channels)
+        self.backbone = MobileNetV2(frozen, short)
+        self.pyramid = ThinPyramid(self.backbone.channels)
         self.head = nn.Sequential(_separable(PYRAMID[0], HEAD), nn.Conv2d(HEAD, joints, 1))
         self.wide_pyramid = self.second_look = None
         if second_look:
-            self.wide_pyramid = FeaturePyramid(MobileNetV2.channels[1:], width)
+            self.wide_pyramid = FeaturePyramid(self.backbone.channels[1:], width)
             self.second_look = SecondLook(width, joints, second_look)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

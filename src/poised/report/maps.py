@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from poised.crops import crop_matrices, cut
+from poised.crops import cut
+from poised.estimate import Image
 from poised.images import ImageError, read_image
 from poised.metrics.matching import Matched
-from poised.predict import Image, Predictor
+from poised.predict import Predictor
 from poised.report.markup import heading, paragraph, picture
 
 SEEN = 4  # people whose heatmaps are shown
@@ -28,19 +30,15 @@ def heatmaps(matched: Matched, predictor: Predictor, seed: int) -> str:
             image = read_image(person.image)
         except (ImageError, OSError):
             continue
-        matrix = crop_matrices(
-            person.xywh[None],
-            predictor.size,
-            padding=predictor.padding,
-            kind=predictor.session.metadata["crop"],
-        )
-        maps = predictor.heatmaps([image], matrix, person.xywh[None])[0].max(0).clip(0, 1)
-        crop = cut(image, matrix[0], predictor.size)
+        estimator = predictor.estimator
+        matrix = estimator.matrices(person.xywh[None])
+        maps = estimator.heatmaps([image], matrix, person.xywh[None])[0].max(0).clip(0, 1)
+        crop = cut(image, matrix[0], estimator.size)
         name = person.image.name
         figures.append(picture(_glow(crop, maps), f"heatmaps of {name}", name))
         if len(figures) == 1:
-            tensor = predictor.crops([image], matrix, person.xywh[None])
-            attention = _attention(crop, tensor, predictor)
+            tensor = estimator.crops([image], matrix, person.xywh[None])
+            attention = _attention(crop, tensor, estimator.session.path)
     text = (
         "What the network gives for each joint is a map of where it may be; here is the largest of "
         "all joints' maps, over the network's crop of a person."
@@ -49,9 +47,9 @@ def heatmaps(matched: Matched, predictor: Predictor, seed: int) -> str:
     return heading("Heatmaps") + paragraph(text) + pictures + attention
 
 
-def _attention(crop: Image, tensor: NDArray[np.float32], predictor: Predictor) -> str:
+def _attention(crop: Image, tensor: NDArray[np.float32], model: Path) -> str:
     """A row for each of the network's attention modules; it needs the weights beside the model."""
-    weights = predictor.session.path.with_suffix(".safetensors")
+    weights = model.with_suffix(".safetensors")
     if not weights.is_file() or find_spec("torch") is None:
         return ""
     import torch
