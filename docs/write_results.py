@@ -24,13 +24,13 @@ RUNS: tuple[tuple[str, str, str, BoxesFrom, float | None], ...] = (  # data set,
 SCORED = {"coco": "mean OKS of people, 0 below 0.5", "lspet": "joints within PCK's limit, all"}
 HEAD = """# Results
 
-The bundled models, `coco17` and `coco17-small` (poses) and `person` (detector), as `poised evaluate`
-measures them.
+The bundled models, `coco17` and `coco17-small` (poses) and `person` (detector), by `poised
+evaluate`.
 `python docs/write_results.py DATA` wrote this page. COCO: 500 of the 2,346 images of val2017 that
 have people with keypoints, at most 512 pixels long, 1,416 people; people without keypoints and
 crowds are not annotated, so that a pose of them counts as false. LSPET: its last 500 images. None
-of these pictures was trained on. The last row of a table has a 95% interval, from drawing the images
-anew (`poised compare`).
+of these pictures was trained on. The last row of a table has a 95% interval, from drawing the
+images anew (`poised compare`).
 """
 
 
