@@ -30,6 +30,8 @@ clean:
 	$(PIP) install --constraint constraints.txt --editable .
 	@touch $@
 
+# rtmlib, which tests compare with, without what it depends on: its opencv-python would overwrite the
+# headless one's cv2; tqdm is all that it lacks then.
 # torch first and alone: pip asks no other index for it but those and folders of your own pip.conf
 .venv/full.stamp: .venv/core.stamp
 	$(PIP) install --constraint constraints.txt --no-deps --timeout 15 --retries 1 \
@@ -37,4 +39,5 @@ clean:
 		echo "no torch from $(TORCH_INDEX). From PyPI, on Linux with gigabytes of CUDA:" \
 			"make $(MAKECMDGOALS) TORCH_INDEX="; exit 1; }
 	$(PIP) install --constraint constraints.txt --editable '.[train,onnx,dev]'
+	$(PIP) install --constraint constraints.txt --no-deps rtmlib tqdm
 	@touch $@

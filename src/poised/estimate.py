@@ -103,7 +103,9 @@ class Estimator:
             "movenet-pose": "as the model gives it",
         }[self.family]
         pose_score = f"box score x mean keypoint score above {self.counted}"
+        fed = {name: self.notes[name] for name in ("mean", "std", "bgr") if "family" in self.notes}
         return {
+            **fed,
             "flip": self.flip,
             "padding": self.padding,
             "shift": self.shift,

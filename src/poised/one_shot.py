@@ -90,7 +90,7 @@ class OneShot:
         """All that a figure depends on here, for its protocol; it is never as a paper's code."""
         return {
             "flip": False,
-            "input_wh": list(self.size),
+            **{name: self.notes[name] for name in ("mean", "std", "bgr", "input_wh")},
             "crop": "letterbox",
             "decoder": "yolo-pose",
             "threshold": self.notes["threshold"],

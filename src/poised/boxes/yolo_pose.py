@@ -28,6 +28,6 @@ def decode_yolo_pose(rows: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     Returns boxes (M, 4) x1 y1 x2 y2, scores (M,), keypoints (M, K, 2) and their scores (M, K).
     """
     middle, half = rows[:, :2], rows[:, 2:4] / 2
-    joints = rows[:, 5:].reshape(len(rows), -1, 3)
+    joints = rows[:, 5:].reshape(len(rows), (rows.shape[1] - 5) // 3, 3)
     xyxy = np.concatenate([middle - half, middle + half], axis=1)
     return xyxy, rows[:, 4], joints[..., :2], joints[..., 2]
