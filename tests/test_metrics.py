@@ -193,14 +193,11 @@ class Answers:
 
     def __init__(self, people: list[Person], skeleton: Skeleton, error: np.ndarray) -> None:
         self.skeleton, self.people, self.error = skeleton, people, error
-        self.session, self.sessions = SimpleNamespace(metadata={"crop": "-"}, engine="-"), []
-        self.flip, self.padding, self.shift, self.decoder, self.counted = (
-            False,
-            1.0,
-            False,
-            "-",
-            0,
-        )
+        session = SimpleNamespace(metadata={"crop": "-"}, engine="-")
+        self.estimator = SimpleNamespace(
+            session=session, sessions=[], flip=False, padding=1.0, shift=False, decoder="-",
+            counted=0, chances=False,
+        )  # fmt: skip
         self.protocol = Protocol()
 
     def pose_nms(self, detected: bool) -> tuple[str, float]:

@@ -24,7 +24,7 @@ from poised.datasets import read_people
 from poised.datasets.poses import PoseCrops
 from poised.export import PoseModel
 from poised.images import read_image
-from poised.losses import log_chances, softmax_cross_entropy
+from poised.losses import log_chances, softmax_cross_entropy, taught_maps
 from poised.nets import build
 from poised.nets.movenet import read_published
 from poised.predict import Predictor
@@ -70,6 +70,62 @@ def test_a_second_look_starts_anew_beside_published_weights(tmp_path: Path) -> N
     save_tensors(tmp_path / "torn.safetensors", plain, {})
     with pytest.raises(WeightsError, match=r"1 missing: head\.1\.bias"):
         start_network(network, str(tmp_path / "torn.safetensors"))
+
+
+def test_a_network_cut_short_starts_from_the_whole_one(tmp_path: Path) -> None:
+    """What both have is taken, what is anew is not, and what is left over is said."""
+    torch.manual_seed(0)
+    whole = build("movenet", joints=17, second_look=1, width=8)
+    save_tensors(tmp_path / "whole.safetensors", whole.state_dict(), {})
+    short = build("movenet", joints=17, second_look=1, width=4, short=True)
+    before = {key: value.clone() for key, value in short.state_dict().items()}
+    anew = ("pyramid.lateral.3", "wide_pyramid", "second_look")
+    told: list[str] = []
+    start_network(short, str(tmp_path / "whole.safetensors"), anew, say=told.append)
+    assert told[0].endswith("not used: backbone.conv_last, backbone.stages")
+    for key, value in short.state_dict().items():
+        source = before if key.startswith(anew) else whole.state_dict()
+        assert torch.equal(value, source[key]), key
+    assert [maps.shape for maps in short(torch.zeros(1, 3, 64, 96))] == [(1, 17, 16, 24)] * 2
+    for name in ("hed", "pyramid.lateral.4", "pyramid.later"):
+        with pytest.raises(WeightsError, match=f"network.anew: MoveNet has no {name}"):
+            start_network(short, str(tmp_path / "whole.safetensors"), (name,))
+    with pytest.raises(WeightsError, match=r"of another shape: pyramid\.lateral\.3"):
+        start_network(short, str(tmp_path / "whole.safetensors"), anew[1:], say=told.append)
+
+
+def test_a_teachers_maps_are_learnt_where_nothing_is_labelled() -> None:
+    """Cross-entropy is least, the teacher's own entropy, where both say the same."""
+    torch.manual_seed(0)
+    theirs = 3 * torch.randn(2, 3, 4, 5)
+    least = taught_maps(theirs, theirs, absent=True)
+    chance = torch.cat([theirs.flatten(2), torch.zeros(2, 3, 1)], -1).softmax(-1)
+    entropy = -(chance * chance.log()).sum(-1).mean() / np.log(20)
+    np.testing.assert_allclose(least, entropy, rtol=1e-5)
+    maps = theirs.clone().requires_grad_()
+    taught_maps(maps, theirs, absent=True).backward()
+    assert maps.grad is not None
+    np.testing.assert_allclose(maps.grad, 0, atol=1e-6)
+    assert taught_maps(theirs + torch.randn(2, 3, 4, 5), theirs, absent=True) > least
+    assert taught_maps(theirs + 1, theirs, absent=True) > least  # against nowhere, it counts
+
+
+def test_a_model_teaches_another(shared: Path, tmp_path: Path) -> None:
+    """A network that says what its teacher says learns from the labels alone."""
+    torch.manual_seed(0)
+    whole = build("movenet", joints=17).eval()
+    kind = {"network": {"network": "movenet", "joints": 17}}
+    save_tensors(tmp_path / "teacher.safetensors", whole.state_dict(), kind)
+    people, skeleton = read_people("coco", shared / "data" / "coco2017", "train2017")
+    losses = []
+    for model in ("null", str(tmp_path / "teacher.safetensors")):
+        recipe = load_recipe("coco17", [f"target.model={model}", "input.size=[64, 96]"])
+        samples = PoseCrops(people[:2], skeleton, recipe)
+        batch = [torch.stack(part) for part in zip(samples[(0, 0)], samples[(0, 1)], strict=True)]
+        losses.append(samples.loss(whole(batch[0]), batch, whole))
+    maps = whole(batch[0])[-1]
+    want = taught_maps(maps, maps, absent=True)
+    np.testing.assert_allclose((losses[1] - losses[0]).detach(), want.detach(), rtol=1e-4)
 
 
 def test_what_lies_outside_the_box_is_black() -> None:
@@ -126,7 +182,7 @@ def test_a_joint_that_is_nowhere_scores_nothing() -> None:
             return (maps,)
 
     scores = PoseModel(Fixed(), recipe)(torch.zeros(1, 3, 64, 48)).amax((2, 3))[0]
-    assert scores[1] == 1.0
+    np.testing.assert_allclose(scores[1], 2 * np.pi, rtol=1e-3)  # all in one pixel, of sigma 1
     assert scores[2] < 1e-6
 
 

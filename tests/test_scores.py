@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from poised.boxes.nms import iou, nms, soft_nms
-from poised.scores import oks, oks_nms, pose_scores
+from poised.scores import chances_near, expected_oks, mean_above, oks, oks_nms
 from poised.types import Skeleton
 
 CASES = range(5)
@@ -78,5 +78,41 @@ def test_no_boxes_are_no_boxes() -> None:
 
 
 def test_pose_score_counts_keypoints_over_the_threshold() -> None:
-    got = pose_scores(np.array([0.5, 0.5]), np.array([[0.8, 0.6, 0.1], [0.1, 0.1, 0.0]]), 0.2)
-    np.testing.assert_allclose(got, [0.5 * 0.7, 0])
+    got = mean_above(np.array([[0.8, 0.6, 0.1], [0.1, 0.1, 0.0]]), 0.2)
+    np.testing.assert_allclose(got, [0.7, 0], rtol=1e-6)
+
+
+def test_a_joints_chance_is_what_its_map_holds_within_reach() -> None:
+    """A square as large as a disc of radius 2.4 reaches sqrt(pi) / 2 x 2.4 = 2.127 px each way.
+
+    Of a flat map, 1/400 a pixel, it holds (2 x 2.127)^2 / 400; in a corner a fourth, and the half
+    pixels about the corner's own.
+    """
+    flat = np.full((1, 3, 20, 20), 1 / 400, np.float32)
+    xy = np.array([[[10.0, 9.0], [10.3, 9.7], [0.0, 0.0]]])
+    half = np.sqrt(np.pi) / 2 * 2.4
+    want = [(2 * half) ** 2 / 400, (2 * half) ** 2 / 400, (half + 0.5) ** 2 / 400]
+    np.testing.assert_allclose(chances_near(flat, xy, np.array([2.4]))[0], want, rtol=1e-5)
+    sure = np.zeros((1, 1, 20, 20), np.float32)
+    sure[0, 0, 9, 10] = 1
+    for x, chance in ((10.0, 1), (11.7, 0.927), (12.6, 0.027), (13.0, 0)):  # 2.627 - 1.7 and so on
+        got = chances_near(sure, np.array([[[x, 9.0]]]), np.array([2.4]))
+        np.testing.assert_allclose(got, chance, atol=1e-3)
+
+
+def test_the_expected_oks_of_sure_wide_and_absent_joints() -> None:
+    """Sides 20, 20: area 0.53 x 400 = 212; sigma 0.1 is a tolerance of 0.2 sqrt(212) = 2.912 px.
+
+    A sure joint's similarity is 1; one that may as well be 2.912 px beside has (1 + exp(-1/2)) / 2;
+    one that is nowhere has none, nor is it expected. With n expected joints the sum is divided by
+    n + 1.
+    """
+    maps = np.zeros((2, 3, 30, 30), np.float32)
+    maps[:, 0, 10, 10] = 1
+    maps[0, 1, 15, 15] = 0.5
+    maps[0, 1, 15, 18] = 0.5
+    xy = np.array([[[10.0, 10], [15, 15], [4, 4]], [[10, 10], [0, 0], [0, 0]]])
+    sides, sigmas = np.full((2, 2), 20.0), np.full(3, 0.1)
+    wide = (1 + np.exp(-0.5 * (3 / (0.2 * np.sqrt(212))) ** 2)) / 2
+    got = expected_oks(maps, xy, sides, sigmas)
+    np.testing.assert_allclose(got, [(1 + wide) / 3, 1 / 2], rtol=1e-5)

@@ -82,7 +82,7 @@ def test_what_is_pickled_works_again(predictor: Predictor) -> None:
     np.testing.assert_array_equal(
         numbers(again.predict(picture)), numbers(predictor.predict(picture))
     )
-    assert again.session is again.sessions[0]  # one model, opened once
+    assert again.estimator.session is again.estimator.sessions[0]  # one model, opened once
     whole = pickle.loads(pickle.dumps(Predictor.load(detector=None, threads=1)))
     assert len(whole.predict(picture)) == 1
     detector = pickle.loads(pickle.dumps(Detector("person", threads=1, threshold=0.5)))

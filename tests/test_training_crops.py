@@ -14,10 +14,11 @@ torch = pytest.importorskip("torch", reason="needs poised[train]")
 import PIL.Image
 
 from poised.augment import augmented_matrix, half_body_box
-from poised.crops import apply, clean_boxes, crop_matrices
+from poised.crops import apply, clean_boxes, crop_matrices, crop_to_heatmap
 from poised.datasets.person import Person
 from poised.datasets.poses import PoseCrops
-from poised.heatmaps import encode_classic
+from poised.datasets.training import open_samples
+from poised.heatmaps import encode_classic, encode_gaussian
 from poised.read_recipe import RecipeError, load_recipe
 from poised.recipe import Recipe
 from poised.types import Skeleton
@@ -92,7 +93,7 @@ def test_half_a_body_is_padded_once(tmp_path: Path) -> None:
     """Its box is grown by 1.5; the 1.25 of whole people's is not added."""
     one = person(tmp_path)
     recipe = load_recipe("csanet-sbn", [*STILL, "augment.half_body=1"])
-    _, matrix, _ = crops(recipe, one)._geometry(one, (100, 120, 3), np.random.default_rng(0))
+    _, matrix, _ = crops(recipe, one)._geometry(one, 1.25, (100, 120, 3), np.random.default_rng(0))
     rng = np.random.default_rng(0)
     rng.random()  # whether half a body is taken
     half = half_body_box(one.xy, one.visible, COCO, rng)
@@ -108,7 +109,7 @@ def test_our_own_recipe_draws_as_it_did(shared: Path) -> None:
     one = Person(image, BOX, xy, np.ones(14, np.bool_))
     samples = PoseCrops([one], Skeleton.load("lsp14"), recipe)
     for seed in range(30):
-        _, got, _ = samples._geometry(one, (100, 100, 3), np.random.default_rng(seed))
+        _, got, _ = samples._geometry(one, 0.8, (100, 100, 3), np.random.default_rng(seed))
         rng = np.random.default_rng(seed)
         box, padding = BOX, 0.8
         if rng.random() < 0.05:
@@ -126,7 +127,7 @@ def test_our_own_recipe_draws_as_it_did(shared: Path) -> None:
 def test_a_box_beyond_its_image_is_used_as_it_is(tmp_path: Path) -> None:
     one = person(tmp_path, xywh=np.array([300.0, 10, 50, 50]))
     _, matrix, _ = crops(load_recipe("csanet-sbn", STILL), one)._geometry(
-        one, (100, 120, 3), np.random.default_rng(0)
+        one, 1.25, (100, 120, 3), np.random.default_rng(0)
     )
     np.testing.assert_allclose(matrix, crop_matrices(one.xywh, (192, 256), kind="classic")[0])
 
@@ -134,3 +135,20 @@ def test_a_box_beyond_its_image_is_used_as_it_is(tmp_path: Path) -> None:
 def test_a_classic_target_needs_a_classic_crop() -> None:
     with pytest.raises(RecipeError, match=r"target\.kind classic is of an input\.crop classic"):
         load_recipe("csanet-sbn", ["input.crop=unbiased"])
+
+
+def test_a_further_data_set_has_a_padding_of_its_own(shared: Path) -> None:
+    """COCO's people by the recipe's, LSPET's, whose boxes are loose, by theirs."""
+    root = shared / "data" / "coco"
+    also = f"dataset.also=[{{name: lspet, root: {shared / 'data' / 'lspet'}, padding: 0.5}}]"
+    changes = [f"dataset.root={root}", "dataset.times=1", also, "augment.half_body=0", *STILL]
+    samples = open_samples(load_recipe("coco17", changes))
+    coco = sum(root in one.image.parents for one in samples.people)
+    for index, padding in ((0, 1.15), (coco - 1, 1.15), (coco, 0.5), (len(samples) - 1, 0.5)):
+        one = samples.people[index]
+        _, targets, _ = samples[(0, index)]
+        matrix = crop_matrices(one.xywh[None], (192, 256), padding=padding)
+        xy = crop_to_heatmap(apply(matrix, one.xy[None]), 4, "unbiased")
+        inside = ((xy >= -0.5) & (xy <= (47.5, 63.5))).all(-1) & one.visible
+        want = encode_gaussian(xy, inside, (48, 64), 1.0)[0]
+        np.testing.assert_allclose(targets, want, atol=1e-6)
