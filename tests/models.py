@@ -67,11 +67,15 @@ def fixed_detector(path: Path, boxes: list[list[float]], scores: list[float]) ->
 
 
 def simcc_model(
-    path: Path, keypoints: int = 17, people: int | str = "N", wh: tuple[int, int] = (192, 256)
+    path: Path,
+    keypoints: int = 17,
+    people: int | str = "N",
+    wh: tuple[int, int] = (192, 256),
+    said: bool = True,
 ) -> Path:
     """SimCC's outputs of random weights: two convolutions and a matrix each for x and y.
 
-    people: the number of images it takes, or a name where it is free.
+    people: the number of images it takes, or a name where it is free. said: the outputs' sizes.
     """
     rng = np.random.default_rng(0)
     cells = (wh[0] // 16) * (wh[1] // 16)
@@ -94,6 +98,8 @@ def simcc_model(
         "simcc_x": [people, keypoints, 2 * wh[0]],
         "simcc_y": [people, keypoints, 2 * wh[1]],
     }
+    if not said:
+        outputs = {name: [people, f"{name}_1", f"{name}_2"] for name in outputs}
     tensors = [numpy_helper.from_array(v.astype(np.float32), n) for n, v in weights.items()]
     return _save(path, nodes, outputs, None, [people, 3, wh[1], wh[0]], [*tensors, shape])
 

@@ -127,6 +127,13 @@ def test_the_number_of_keypoints_tells_the_skeleton(
     assert (notes["family"], notes["input_wh"], notes["split"]) == ("simcc", [96, 128], 2)
 
 
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_sizes_that_a_file_does_not_say_are_found(tmp_path: Path, simcc: Path, engine) -> None:
+    """As exporters leave them: it is run once."""
+    silent = simcc_model(tmp_path / "rtmpose.onnx", said=False)
+    assert describe(Session(silent, engine)) == describe(Session(simcc, engine))
+
+
 # MoveNet
 
 
@@ -258,7 +265,7 @@ def test_options_are_kept_beside_the_model(tmp_path: Path, maps: Path) -> None:
     assert code == 0, output
     assert "model.yaml" in output
     first = json.loads((tmp_path / "out" / "poses.json").read_text())
-    (tmp_path / "dots.yaml").unlink()
+    (tmp_path / "dots.yaml").unlink()  # its fields are in the model's
     code, output = run_predict(tmp_path, maps, "--whole-image")
     assert code == 0, output
     assert json.loads((tmp_path / "out" / "poses.json").read_text()) == first
@@ -293,14 +300,20 @@ def test_a_folder_that_cannot_be_written_is_no_fault(
         ("threshold: 0.5", "gives heatmaps, which threshold cannot change"),
         ("input_wh: [10, 10]", r"is 96 x 128, input_wh says \[10, 10\]"),
         ("skeleton: lsp14", "gives 3 keypoints, skeleton lsp14 has 14"),
+        ("skeleton: other.yaml", "no skeleton file .*other.yaml"),
         ("[1", "not YAML"),
         ("- mean", "expected fields, got list"),
     ],
 )
 def test_a_wrong_yaml_names_its_field(maps: Path, text: str, message: str) -> None:
     maps.with_suffix(".yaml").write_text(text)
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ValueError, match=message):
         Predictor.load(maps, detector=None)
+
+
+def test_a_skeletons_file_lies_beside_the_yaml(maps: Path) -> None:
+    maps.with_suffix(".yaml").write_text("skeleton: dots.yaml")
+    assert describe(Session(maps))["skeleton"] == DOTS.to_dict()
 
 
 def test_what_is_no_pose_model_is_said(tmp_path: Path, simcc: Path) -> None:
@@ -313,6 +326,12 @@ def test_what_is_no_pose_model_is_said(tmp_path: Path, simcc: Path) -> None:
     free = constant_model(tmp_path / "c.onnx", "maps", np.zeros((1, 17, 16, 8)), [1, 3, "H", "W"])
     with pytest.raises(ModelError, match="input_wh"):
         Predictor.load(free, detector=None)
+    six = np.zeros((1, 6, 56))  # MoveNet's MultiPose, which looks like YOLO's poses
+    several = constant_model(tmp_path / "d.onnx", "out", six, [1, 256, 256, 3], integers=True)
+    with pytest.raises(ModelError, match="not a pose model that is known here"):
+        Predictor.load(several, detector=None)
+    with pytest.raises(ModelError, match="not a person detector"):
+        Predictor.load(simcc, detector=several)
     ours = colour_model(tmp_path / "ours.onnx")
     with pytest.raises(ModelError, match="mean are for other people's files"):
         Predictor.load(ours, detector=None, foreign={"mean": [0, 0, 0]})

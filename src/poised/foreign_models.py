@@ -93,7 +93,9 @@ def describe(session: Session, said: Fields = NONE) -> dict[str, Any]:
     size = _input_size(session, nhwc, said)
     shapes = _shapes(session, size, nhwc)
     family, roles = _told(shapes, _skeleton(said, path))
-    if family is None:
+    if family is None or (
+        family == "yolo-pose" and nhwc
+    ):  # MoveNet's MultiPose has 56 columns, too
         what = ", ".join(f"{name} {['N', *shape]}" for name, shape in shapes.items())
         raise ModelError(
             f"{path}: not a pose model that is known here. It gives {what.replace(chr(39), '')}; "
@@ -204,14 +206,11 @@ def _ratio(path: Path, size: tuple[int, int], sides: tuple[int, int], what: str)
 
 
 def _skeleton(said: Fields, path: Path) -> Skeleton | None:
-    """The one that is named; a file's path counts from the model's folder, or from here."""
+    """The one that is named or written out, if any."""
     value = said.get("skeleton")
-    if value is None:
-        return None
     if isinstance(value, Mapping):
         return Skeleton.from_dict(value, source=str(beside(path)))
-    there = path.parent / value
-    return Skeleton.load(there if not Path(value).is_file() and there.is_file() else value)
+    return None if value is None else Skeleton.load(value)
 
 
 def _sizes(said: Fields, path: Path) -> tuple[int, ...]:
@@ -253,7 +252,10 @@ def checked(fields: Fields, source: str) -> dict[str, Any]:
 
 
 def read_fields(path: Path) -> dict[str, Any]:
-    """A model's YAML, {} where there is none; raises ModelError that names the field."""
+    """A model's YAML, {} where there is none; raises ModelError that names the field.
+
+    A skeleton's file lies beside it.
+    """
     if not path.is_file():
         return {}
     try:
@@ -262,7 +264,15 @@ def read_fields(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: not YAML: {error}") from error
     if not isinstance(fields, dict):
         raise ModelError(f"{path}: expected fields, got {type(fields).__name__}")
-    return checked(fields, str(path))
+    fields = checked(fields, str(path))
+    if _is_file(fields.get("skeleton")):
+        fields["skeleton"] = str(path.parent / fields["skeleton"])
+    return fields
+
+
+def _is_file(skeleton: object) -> bool:
+    """Whether a skeleton is given by its file, not by name."""
+    return isinstance(skeleton, str) and Path(skeleton).suffix in (".yaml", ".yml", ".json")
 
 
 def remember(path: Path, said: Fields) -> Path:
@@ -271,8 +281,7 @@ def remember(path: Path, said: Fields) -> Path:
     A skeleton's file is written out, so that the model may move.
     """
     fields = read_fields(beside(path)) | checked(said, "the options")
-    skeleton = said.get("skeleton")
-    if isinstance(skeleton, str) and Path(skeleton).suffix:
-        fields["skeleton"] = Skeleton.load(skeleton).to_dict()
+    if _is_file(fields.get("skeleton")):
+        fields["skeleton"] = Skeleton.load(fields["skeleton"]).to_dict()
     write_text(beside(path), yaml.safe_dump(fields, sort_keys=False))
     return beside(path)

@@ -150,7 +150,7 @@ def _kind(session: Session) -> Kind:
     shapes = list(outputs.values())
     if len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][2] == 85:
         return "yolox"
-    if len(shapes) == 1 and column_axis(shapes[0]):
+    if len(shapes) == 1 and column_axis(shapes[0]) and session.input_shape[1] == 3:
         return "yolo-pose"
     what = ", ".join(f"{name}{list(shape)}" for name, shape in outputs.items())
     raise ModelError(
