@@ -92,10 +92,10 @@ def describe(session: Session, said: Fields = NONE) -> dict[str, Any]:
     nhwc = nhwc and session.input_shape[3] == 3
     size = _input_size(session, nhwc, said)
     shapes = _shapes(session, size, nhwc)
-    family, roles = _told(shapes, _skeleton(said, path))
-    if family is None or (
-        family == "yolo-pose" and nhwc
-    ):  # MoveNet's MultiPose has 56 columns, too
+    skeleton = _skeleton(said, path)
+    sizes = SIZES if skeleton is None else (len(skeleton),)
+    family, roles = _told(shapes, nhwc, sizes)
+    if family is None:
         what = ", ".join(f"{name} {['N', *shape]}" for name, shape in shapes.items())
         raise ModelError(
             f"{path}: not a pose model that is known here. It gives {what.replace(chr(39), '')}; "
@@ -127,10 +127,10 @@ def describe(session: Session, said: Fields = NONE) -> dict[str, Any]:
     elif family == "movenet-pose":
         keypoints = first[1]
     elif family == "yolo-pose":
-        columns = first[0 if column_axis((None, *first), _sizes(said, path)) == 1 else 1]
+        columns = first[0 if column_axis((None, *first), sizes) == 1 else 1]
         keypoints = (columns - 5) // 3
     notes |= FAMILIES[family] | {k: v for k, v in said.items() if k != "skeleton"}
-    notes["skeleton"] = _fitting(said, path, keypoints).to_dict()
+    notes["skeleton"] = _fitting(skeleton, path, keypoints).to_dict()
     return notes
 
 
@@ -173,9 +173,12 @@ def _shapes(session: Session, size: tuple[int, int], nhwc: bool) -> dict[str, tu
 
 
 def _told(
-    shapes: Mapping[str, tuple[int, ...]], skeleton: Skeleton | None
+    shapes: Mapping[str, tuple[int, ...]], nhwc: bool, sizes: Sequence[int]
 ) -> tuple[str | None, dict[str, str]]:
-    """The family that outputs of such shapes (but for the first axis) are of, and their roles."""
+    """The family that outputs of such shapes (but for the first axis) are of, and their roles.
+
+    sizes: the keypoints there may be. With channels last, 56 columns are MoveNet's MultiPose.
+    """
     names, ranks = list(shapes), [len(shape) for shape in shapes.values()]
     if {"heatmap", "center", "regress", "offset"} <= set(names):
         parts = {name: name for name in ("center", "regress", "offset")}
@@ -188,21 +191,19 @@ def _told(
         if only[0] == 1 and only[2] == 3:
             return "movenet-pose", {"places": names[0]}
         return "heatmaps", {"heatmaps": names[0]}
-    sizes = SIZES if skeleton is None else (len(skeleton),)
-    if ranks == [2] and column_axis((None, *shapes[names[0]]), sizes) is not None:
+    if ranks == [2] and not nhwc and column_axis((None, *shapes[names[0]]), sizes):
         return "yolo-pose", {"rows": names[0]}
     return None, {}
 
 
 def _ratio(path: Path, size: tuple[int, int], sides: tuple[int, int], what: str) -> float:
     """Input pixels a step of the output, the same along x and y."""
-    ratio = size[0] / sides[0]
-    if ratio != size[1] / sides[1]:
+    if size[0] * sides[1] != size[1] * sides[0]:
         raise ModelError(
             f"{path}: its input is {size[0]} x {size[1]}, its {what} are {sides[0]} x {sides[1]}: "
             "not of one proportion"
         )
-    return ratio
+    return size[0] / sides[0]
 
 
 def _skeleton(said: Fields, path: Path) -> Skeleton | None:
@@ -213,14 +214,8 @@ def _skeleton(said: Fields, path: Path) -> Skeleton | None:
     return None if value is None else Skeleton.load(value)
 
 
-def _sizes(said: Fields, path: Path) -> tuple[int, ...]:
-    skeleton = _skeleton(said, path)
-    return SIZES if skeleton is None else (len(skeleton),)
-
-
-def _fitting(said: Fields, path: Path, keypoints: int) -> Skeleton:
-    """The skeleton of a model of K keypoints, by `said` or by K alone."""
-    skeleton = _skeleton(said, path)
+def _fitting(skeleton: Skeleton | None, path: Path, keypoints: int) -> Skeleton:
+    """The skeleton of a model of K keypoints: the one that is named, or by K alone."""
     if skeleton is None and keypoints not in SKELETONS:
         known = ", ".join(f"{count} ({name})" for count, name in SKELETONS.items())
         raise ModelError(
