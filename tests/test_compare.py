@@ -37,6 +37,15 @@ def test_the_interval_is_that_of_paired_differences(tmp_path: Path) -> None:
     assert mixed.share == pytest.approx(same.share + 10)
 
 
+def test_a_runs_own_interval_is_that_of_its_images(tmp_path: Path) -> None:
+    """Points of 0 and 1 on 400 images: standard deviation 50, so 50 +- 1.96 x 50 / 20."""
+    one = write(tmp_path / "a.json", (np.arange(400) % 2).tolist())
+    (alone,) = compare([one])
+    assert alone.own == pytest.approx((50 - 4.9, 50 + 4.9), abs=0.5)
+    shown = CliRunner().invoke(app, ["compare", str(one)]).output
+    assert f"{alone.own[0]:.1f} to {alone.own[1]:.1f}" in shown
+
+
 def test_images_are_drawn_whole(tmp_path: Path) -> None:
     """Ten people of one image always come together: no interval at all."""
     images = [1] * 10

@@ -202,6 +202,20 @@ def test_a_joint_outside_the_crop_is_taught_to_be_nowhere(shared: Path) -> None:
         assert (weights[empty] == float(absent)).all()
 
 
+def test_what_nobody_labelled_may_be_taught_to_be_nowhere(shared: Path) -> None:
+    """As much as its data set says, with an empty target; not where joints are never nowhere."""
+    people, skeleton = read_people("coco", shared / "data" / "coco2017", "train2017")
+    person = next(p for p in people if 0 < p.visible.sum() < 17)
+    changes = ["augment={flip: 0, rotate: 0, colour: 0}", "input.padding=4", "input.blacked=null"]
+    for absent, nowhere in ((True, 0.3), (True, 0.0), (False, 0.3)):
+        asked = [*changes, f"target.absent={absent}", f"dataset.nowhere={nowhere}"]
+        _, targets, weights = PoseCrops([person], skeleton, load_recipe("coco17", asked))[(0, 0)]
+        unlabelled = torch.from_numpy(~person.visible)
+        assert (targets[unlabelled] == 0).all()
+        np.testing.assert_allclose(weights[unlabelled], nowhere * absent, rtol=1e-6)
+        assert (weights[~unlabelled] == 1).all()
+
+
 def test_sides_move_by_no_more_than_said() -> None:
     box, rng = np.array([10.0, 20.0, 100.0, 50.0]), np.random.default_rng(0)
     moved = np.array([jitter_sides(box, 0.1, rng) for _ in range(500)])

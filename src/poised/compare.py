@@ -38,15 +38,16 @@ class CompareError(ValueError):
 
 @dataclass(frozen=True)
 class Difference:
-    """share: points scored of those to be had, percent.
+    """share: points scored of those to be had, percent; own: the ends of its 95% interval.
 
-    low, high: the 95% interval of its difference from the first's.
+    low, high: those of its difference from the first's.
     unlike: the protocol's fields in which the run differs from the first.
     """
 
     name: str
     figures: dict[str, float]
     share: float
+    own: tuple[float, float]
     low: float
     high: float
     unlike: dict[str, tuple[Any, Any]]
@@ -76,7 +77,8 @@ def compare(paths: Sequence[Path], *, anyway: bool = False, seed: int = 0) -> li
             raise CompareError(f"{paths[0]} and {path} were not measured alike: {fields}")
         low, high = _interval(first["samples"], run["samples"], seed, path)
         share = 100 * sum(run["samples"]["scored"]) / sum(run["samples"]["possible"])
-        found.append(Difference(str(path), run["figures"], share, low, high, unlike))
+        own = share_interval(run["samples"], seed)
+        found.append(Difference(str(path), run["figures"], share, own, low, high, unlike))
     return found
 
 
@@ -108,13 +110,27 @@ def _interval(
     images = np.intersect1d(first["image"], second["image"])
     if not len(images):
         raise CompareError(f"{path} has no image in common with the first run")
-    a, b = _by_image(first, images), _by_image(second, images)
+    return _middle(_shares(second, images, seed) - _shares(first, images, seed))
+
+
+def share_interval(samples: dict[str, list[Any]], seed: int = 0) -> tuple[float, float]:
+    """Percent, low and high, of the share of points scored, when images are drawn anew."""
+    return _middle(_shares(samples, np.unique(samples["image"]), seed))
+
+
+def _shares(samples: dict[str, list[Any]], images: NDArray[Any], seed: int) -> NDArray[np.float64]:
+    """The share of points scored, in percent, in each of ROUNDS draws of the images."""
+    scored, possible = _by_image(samples, images)
     drawn = np.random.default_rng(seed).multinomial(
         len(images), np.full(len(images), 1 / len(images)), size=ROUNDS
     )
-    shares = [100 * (drawn @ scored) / (drawn @ possible) for scored, possible in (a, b)]
+    return np.asarray(100 * (drawn @ scored) / (drawn @ possible))
+
+
+def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The ends of the middle part that holds COVERED of the values."""
     tail = (1 - COVERED) / 2
-    low, high = np.quantile(shares[1] - shares[0], [tail, 1 - tail])
+    low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
 
 

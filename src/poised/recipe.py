@@ -46,12 +46,15 @@ class Backbone(_Part):
     paper: str | None = None
 
 
-class Also(_Part):
-    """A further data set to train on; rename: its keypoints' names -> the recipe's skeleton's.
+class Dataset(_Part):
+    """name: a key of poised.datasets.DATASETS; root: its folder; train: the part trained on.
 
-    Keypoints that the recipe's skeleton does not name are left out, its others are unlabelled.
     times: how often each of its people is seen an epoch. padding: of its boxes, where they are
-    looser or tighter than the first data set's; null: `input.padding`.
+    looser or tighter than others; null: `input.padding`. nowhere: what an unlabelled joint weighs
+    that is learnt to be nowhere, of a labelled one, where `target.absent` is: 0 where the data set
+    lacks labels for other reasons than that nothing is to be seen. also: what is trained on beside
+    it, one by one; rename: of these, their keypoints' names -> the recipe's skeleton's; keypoints
+    that this does not name are left out, its others are unlabelled.
     """
 
     name: str
@@ -59,20 +62,9 @@ class Also(_Part):
     train: str = "train"
     times: Annotated[int, Field(gt=0)] = 1
     padding: Positive | None = None
+    nowhere: Share = 0.0
     rename: dict[str, str] = {}
-
-
-class Dataset(_Part):
-    """name: a key of poised.datasets.DATASETS; root: its folder; train: the part trained on.
-
-    times: how often each of its people is seen an epoch; also: what is trained on beside it.
-    """
-
-    name: str
-    root: Path
-    train: str = "train"
-    times: Annotated[int, Field(gt=0)] = 1
-    also: tuple[Also, ...] = ()
+    also: tuple[Dataset, ...] = ()
 
 
 class Input(_Part):
@@ -256,6 +248,8 @@ class Recipe(_Part):
             raise ValueError(f"input.size {self.input.size}: both sides must be multiples of 32")
         if self.target.kind == "classic" and self.input.crop != "classic":
             raise ValueError("target.kind classic is of an input.crop classic, not unbiased")
+        if any(further.also for further in self.dataset.also) or self.dataset.rename:
+            raise ValueError("dataset.also has no `also` of its own, and `rename` is of its parts")
         if self.detects:
             if self.target.teacher is None or self.input.size[0] != self.input.size[1]:
                 raise ValueError("a detector's recipe has a target.teacher and a square input.size")

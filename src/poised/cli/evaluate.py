@@ -280,6 +280,8 @@ def compare(
         for figure in runs[0].figures:
             table.add_row(figure, *(f"{row.figures.get(figure, float('nan')):.1f}" for row in runs))
         table.add_row("share scored, %", *(f"{row.share:.1f}" for row in runs))
+        own = (f"{low:.1f} to {high:.1f}" for low, high in (row.own for row in runs))
+        table.add_row("its 95% interval", *own)
         intervals = (f"{row.low:+.1f} to {row.high:+.1f}" for row in runs[1:])
         table.add_row("95% interval of the difference", "", *intervals)
         print_table(table)

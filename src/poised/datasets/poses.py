@@ -18,7 +18,7 @@ from poised.datasets.person import Person
 from poised.heatmaps import Maps, encode_classic, encode_gaussian
 from poised.images import read_image
 from poised.losses import mean_squared, softmax_cross_entropy, taught_maps
-from poised.recipe import Recipe
+from poised.recipe import Dataset, Recipe
 from poised.types import Skeleton
 
 
@@ -26,24 +26,25 @@ class PoseCrops:
     """images (3, H, W), targets (K, h, w), weights (K,): 0 where invisible or outside the crop.
 
     A classic target also counts joints beyond the crop whose Gaussian reaches into it. With
-    `target.absent` every joint outside the crop counts, with an empty target.
+    `target.absent` every joint outside the crop counts, with an empty target, and an unlabelled
+    one as much as its data set's `nowhere`.
 
-    paddings: each person's box growth; None: the recipe's.
+    sources: the data set that each person is of; None: the recipe's own.
     """
 
     def __init__(
         self,
-        people: list[Person],
+        people: Sequence[Person],
         skeleton: Skeleton,
         recipe: Recipe,
-        paddings: Sequence[float] | None = None,
+        sources: Sequence[Dataset] | None = None,
     ) -> None:
         self.people, self.skeleton, self.recipe = people, skeleton, recipe
         self.teacher: nn.Module | None = None
         if recipe.target.model is not None:
             self.teacher = load_network(recipe.target.model)
             self.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.paddings = paddings or [recipe.input.padding] * len(people)
+        self.sources = sources or [recipe.dataset] * len(people)
         self.channels = len(skeleton)
         self.mean = np.array(recipe.input.mean, np.float32)
         self.std = np.array(recipe.input.std, np.float32)
@@ -58,17 +59,21 @@ class PoseCrops:
         rng = np.random.default_rng([self.recipe.optimise.seed, epoch, index])
         person, geometry, chance = self.people[index], self.recipe.input, self.recipe.augment
         picture = read_image(person.image)
-        box, matrix, mirrored = self._geometry(person, self.paddings[index], picture.shape, rng)
+        source = self.sources[index]
+        padding = source.padding or geometry.padding
+        box, matrix, mirrored = self._geometry(person, padding, picture.shape, rng)
         inside = None if geometry.blacked is None else grown(box, geometry.blacked)
         crop = cut(picture, matrix, geometry.size, geometry.crop, inside)
         crop = jitter_colour(crop, chance.colour, rng)
         if rng.random() < chance.patch:
-            other = self.people[rng.integers(len(self.people))]
+            other = self.people[int(rng.integers(len(self.people)))]
             hide_a_part(crop, read_image(other.image), rng)
         xy, visible = apply(matrix[None], person.xy[None])[0], person.visible
         if mirrored:  # the matrix has moved the points; their names follow
             xy, visible = xy[self.skeleton.flip_order], visible[self.skeleton.flip_order]
         targets, weights = self._targets(xy[None], visible[None])
+        if self.recipe.target.absent:
+            weights = np.maximum(weights, source.nowhere)
         image = ((crop.astype(np.float32) - self.mean) / self.std).transpose(2, 0, 1)
         return (
             torch.from_numpy(np.ascontiguousarray(image)),

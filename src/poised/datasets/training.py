@@ -7,10 +7,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from poised.datasets import read_people, renamed
+from poised.datasets import Person, read_people, renamed
 from poised.datasets.mosaics import Mosaics
 from poised.datasets.poses import PoseCrops
-from poised.recipe import Recipe
+from poised.recipe import Dataset, Recipe
 
 Batch = list[Tensor]  # the images first, float32 (N, 3, H, W)
 
@@ -32,17 +32,15 @@ def open_samples(recipe: Recipe) -> Samples:
     torch.set_float32_matmul_precision("high")
     if recipe.detects:
         return Mosaics(recipe)
-    everybody, skeleton = read_people(
-        recipe.dataset.name, recipe.dataset.root, recipe.dataset.train, recipe.skeleton
-    )
-    everybody = everybody * recipe.dataset.times
-    paddings = [recipe.input.padding] * len(everybody)
-    for also in recipe.dataset.also:
+    own = recipe.dataset
+    everybody, skeleton = read_people(own.name, own.root, own.train, recipe.skeleton)
+    pairs: list[tuple[Person, Dataset]] = [(person, own) for person in everybody * own.times]
+    for also in own.also:
         more, theirs = read_people(also.name, also.root, also.train)
-        everybody += renamed(more, theirs, skeleton, also.rename) * also.times
-        paddings += [also.padding or recipe.input.padding] * (len(everybody) - len(paddings))
-    kept = [index for index, person in enumerate(everybody) if not person.ignored]
+        ours = renamed(more, theirs, skeleton, also.rename)
+        pairs += [(person, also) for person in ours * also.times]
+    kept = [(person, source) for person, source in pairs if not person.ignored]
     if not kept:
-        raise ValueError(f"{recipe.dataset.root}: nobody to train on in {recipe.dataset.train}")
-    people = [everybody[index] for index in kept]
-    return PoseCrops(people, skeleton, recipe, [paddings[index] for index in kept])
+        raise ValueError(f"{own.root}: nobody to train on in {own.train}")
+    people, sources = zip(*kept, strict=True)
+    return PoseCrops(people, skeleton, recipe, sources)
