@@ -154,8 +154,9 @@ def _input_size(session: Session, nhwc: bool, said: Fields) -> tuple[int, int]:
     if len(outputs) == 1 and len(outputs[0]) == 3:
         return FREE_SIDE, FREE_SIDE  # YOLO-pose's, else it is refused
     raise ModelError(
-        f"{session.path}: leaves its input's size free: write `input_wh: [192, 256]`, or what it "
-        f"was trained with, into {beside(session.path)}"
+        f"{session.path}: gives {', '.join(session.output_shapes)} and leaves its input's size "
+        "free: if it is a pose model, write `input_wh: [192, 256]`, or what it was trained with, "
+        f"into {beside(session.path)}"
     )
 
 
