@@ -30,11 +30,14 @@ clean:
 	$(PIP) install --constraint constraints.txt --editable .
 	@touch $@
 
-# torch first and alone: pip asks no other index for it but those and folders of your own pip.conf
+# torch first and alone: pip asks no other index for it but those and folders of your own pip.conf.
+# rtmlib, which tests compare with, comes without what it depends on: its opencv-python would overwrite
+# the headless one's cv2; tqdm is all that it lacks then.
 .venv/full.stamp: .venv/core.stamp
 	$(PIP) install --constraint constraints.txt --no-deps --timeout 15 --retries 1 \
 		$(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0 || { \
 		echo "no torch from $(TORCH_INDEX). From PyPI, on Linux with gigabytes of CUDA:" \
 			"make $(MAKECMDGOALS) TORCH_INDEX="; exit 1; }
 	$(PIP) install --constraint constraints.txt --editable '.[train,onnx,dev]'
+	$(PIP) install --constraint constraints.txt --no-deps rtmlib tqdm
 	@touch $@

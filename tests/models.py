@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,23 +63,93 @@ def fixed_detector(path: Path, boxes: list[list[float]], scores: list[float]) ->
     notes |= {"std": [1, 1, 1], "threshold": 0.3, "nms": 0.5}
     used = helper.make_node("Identity", ["images"], ["seen"])
     shapes = {"scores": [1, len(scores)], "boxes": [1, len(boxes), 4], "seen": ["N", 3, 64, 64]}
-    return _save(path, [*nodes, used], shapes, notes, input_size=(64, 64))
+    return _save(path, [*nodes, used], shapes, notes, input_shape=("N", 3, 64, 64))
+
+
+def simcc_model(
+    path: Path,
+    keypoints: int = 17,
+    people: int | str = "N",
+    wh: tuple[int, int] = (192, 256),
+    said: bool = True,
+) -> Path:
+    """SimCC's outputs of random weights: two convolutions and a matrix each for x and y.
+
+    people: the number of images it takes, or a name where it is free. said: the outputs' sizes.
+    """
+    rng = np.random.default_rng(0)
+    cells = (wh[0] // 16) * (wh[1] // 16)
+    weights = {
+        "stem": rng.normal(0, 0.02, (16, 3, 16, 16)),
+        "head": rng.normal(0, 0.3, (keypoints, 16, 3, 3)),
+        "to_x": rng.normal(0, 0.1, (cells, 2 * wh[0])),
+        "to_y": rng.normal(0, 0.1, (cells, 2 * wh[1])),
+    }
+    shape = numpy_helper.from_array(np.array([0, keypoints, cells]), "shape")
+    unsaid = [  # the shape plus 0 x the brightest pixel, which no engine sees through
+        helper.make_node("ReduceMax", ["images"], ["top"], keepdims=0),
+        helper.make_node("Sub", ["top", "top"], ["nothing"]),
+        helper.make_node("Cast", ["nothing"], ["zero"], to=TensorProto.INT64),
+        helper.make_node("Add", ["shape", "zero"], ["somehow"]),
+    ]
+    nodes = [
+        *([] if said else unsaid),
+        helper.make_node("Conv", ["images", "stem"], ["seen"], strides=[16, 16]),
+        helper.make_node("Relu", ["seen"], ["positive"]),
+        helper.make_node("Conv", ["positive", "head"], ["maps"], pads=[1, 1, 1, 1]),
+        helper.make_node("Reshape", ["maps", "shape" if said else "somehow"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "to_x"], ["simcc_x"]),
+        helper.make_node("MatMul", ["flat", "to_y"], ["simcc_y"]),
+    ]
+    outputs = {
+        "simcc_x": [people, keypoints, 2 * wh[0]],
+        "simcc_y": [people, keypoints, 2 * wh[1]],
+    }
+    if not said:
+        outputs = {name: [people, f"{name}_1", f"{name}_2"] for name in outputs}
+    tensors = [numpy_helper.from_array(v.astype(np.float32), n) for n, v in weights.items()]
+    return _save(path, nodes, outputs, None, [people, 3, wh[1], wh[0]], [*tensors, shape])
+
+
+def colour_maps(path: Path) -> Path:
+    """`colour_model` as other people's file: heatmaps, and nothing said of them."""
+    pool = helper.make_node(
+        "AveragePool", ["images"], ["output"], kernel_shape=[4, 4], strides=[4, 4]
+    )
+    return _save(path, [pool], {"output": ["N", 3, 32, 24]}, None)
+
+
+def constant_model(
+    path: Path, name: str, value: np.ndarray, input_shape: list[Any], integers: bool = False
+) -> Path:
+    """A model that answers the same whatever it sees."""
+    constant = numpy_helper.from_array(value.astype(np.float32))
+    nodes = [
+        helper.make_node("Constant", [], [name], value=constant),
+        helper.make_node("Identity", ["images"], ["seen"]),
+    ]
+    kind = TensorProto.INT32 if integers else TensorProto.FLOAT
+    return _save(path, nodes, {name: list(value.shape)}, None, input_shape, kind=kind)
 
 
 def _save(
     path: Path,
     nodes: list[onnx.NodeProto],
     outputs: dict[str, list[Any]],
-    notes: dict[str, Any],
-    input_size: tuple[int, int] = (128, 96),
+    notes: dict[str, Any] | None,
+    input_shape: Sequence[Any] = ("N", 3, 128, 96),
+    tensors: Sequence[onnx.TensorProto] = (),
+    kind: int = TensorProto.FLOAT,
 ) -> Path:
     graph = helper.make_graph(
         nodes,
         "stand-in",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3, *input_size])],
+        [helper.make_tensor_value_info("images", kind, input_shape)],
         [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()],
+        tensors,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    helper.set_model_props(model, {"poised": json.dumps(notes)})
+    if notes is not None:
+        helper.set_model_props(model, {"poised": json.dumps(notes)})
     onnx.save(model, path)
     return path

@@ -260,7 +260,7 @@ def test_the_detectors_published_weights_find_what_its_file_finds(
     theirs = Detector(file, "onnx", threshold=0.3)
     theirs.size = (320, 320)
     for path in SAMPLES:
-        tensor, _ = theirs._letterbox(read_image(path))
+        tensor, *_ = theirs._letterbox(read_image(path))
         with torch.no_grad():  # theirs takes BGR, ours RGB
             logits, boxes = network.cells(network(torch.from_numpy(tensor[:, ::-1].copy())))
         score, xyxy = torch.sigmoid(logits[0]).numpy(), boxes[0].numpy().T

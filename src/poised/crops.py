@@ -1,11 +1,13 @@
 """Boxes -> affine matrices -> crops, and points between the frames.
 
 (0, 0) is the centre of the top-left pixel; x before y; sizes are (width, height), arrays
-(height, width). Two kinds of crop:
+(height, width). Three kinds of crop:
 
 classic   the papers', as in HRNet's public code: the box centre x + w/2, y + h/2 goes to
           (W/2, H/2), and heatmap pixel h stands at crop pixel h x stride. Published figures rest
           on it; it shifts by half a pixel when mirrored.
+mmpose    the same frame, cut by the installed OpenCV through three float32 points: pixel for pixel
+          what MMPose's and rtmlib's networks are fed.
 unbiased  ours: a box covers the pixels x ... x + w - 1, its centre x + (w - 1)/2, y + (h - 1)/2
           goes to ((W - 1)/2, (H - 1)/2), and heatmap pixel h covers `stride` crop pixels, so its
           centre is at (h + 0.5) x stride - 0.5. Mirroring is exact.
@@ -19,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-CropKind = Literal["classic", "unbiased"]
+CropKind = Literal["classic", "mmpose", "unbiased"]
 Floats = NDArray[np.floating[Any]]
 WIDEST = 2**15 - 1  # pixels of a side: from there on OpenCV's fixed-point maps end
 
@@ -39,7 +41,7 @@ def crop_matrices(
     (cos dx + sin dy, -sin dx + cos dy), y down.
     """
     boxes = np.asarray(xywh, np.float64).reshape(-1, 4)
-    edge = 0 if kind == "classic" else 1
+    edge = middle_edge(kind)
     centre = boxes[:, :2] + (boxes[:, 2:] - edge) / 2
     wanted = np.maximum(boxes[:, 2], boxes[:, 3] * size[0] / size[1]) * padding
     gain = size[0] / wanted
@@ -49,6 +51,11 @@ def crop_matrices(
     middle = (np.array(size, np.float64) - edge) / 2
     shift = middle - np.einsum("nij,nj->ni", linear, centre)
     return np.concatenate([linear, shift[:, :, None]], axis=2)
+
+
+def middle_edge(kind: CropKind) -> int:
+    """A map of W pixels has its middle at (W - this) / 2: 1 where pixels have extent."""
+    return 1 if kind == "unbiased" else 0
 
 
 def invert(matrices: Floats) -> NDArray[np.float64]:
@@ -93,7 +100,23 @@ def cut(
         matrix[:, 2] += matrix[:, :2] @ low
     if kind == "classic" and max(image.shape[:2]) < WIDEST:
         return np.asarray(cv2.remap(image, *_fixed_point(matrix, size), cv2.INTER_LINEAR), np.uint8)
+    if kind == "mmpose":
+        matrix = _by_three_points(matrix, size)
     return np.asarray(cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def _by_three_points(matrix: Floats, size: tuple[int, int]) -> NDArray[np.float64]:
+    """The matrix (2, 3), a turn and a scale, through float32 points: the middle, one half a width
+    above it, and one as far to the left of that.
+    """
+    middle = np.array(size, np.float64) / 2
+    crop = np.array([middle, middle - [0, middle[0]], middle - middle[0]])
+    exact = apply(invert(matrix[None]), crop[None])[0]
+    # a box's float32 numbers often lie halfway between two: no rounding error may choose
+    image = (np.rint(exact * 2**30) / 2**30).astype(np.float32)
+    down = image[0] - image[1]
+    image[2] = image[1] + np.array([-down[1], down[0]], np.float32)
+    return np.asarray(cv2.getAffineTransform(image, crop.astype(np.float32)), np.float64)
 
 
 def _fixed_point(
@@ -123,13 +146,13 @@ def grown(xywh: Floats, factor: float) -> NDArray[np.float64]:
 def heatmap_to_crop(xy: Floats, stride: float, kind: CropKind) -> NDArray[np.float64]:
     """Heatmap pixels -> crop pixels."""
     points = np.asarray(xy, np.float64)
-    return points * stride if kind == "classic" else (points + 0.5) * stride - 0.5
+    return (points + 0.5) * stride - 0.5 if kind == "unbiased" else points * stride
 
 
 def crop_to_heatmap(xy: Floats, stride: float, kind: CropKind) -> NDArray[np.float64]:
     """Crop pixels -> heatmap pixels."""
     points = np.asarray(xy, np.float64)
-    return points / stride if kind == "classic" else (points + 0.5) / stride - 0.5
+    return (points + 0.5) / stride - 0.5 if kind == "unbiased" else points / stride
 
 
 def clean_boxes(xywh: Floats, image_wh: Floats) -> NDArray[np.float64]:

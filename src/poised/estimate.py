@@ -1,4 +1,4 @@
-"""Boxes -> crops -> heatmaps -> keypoints and scores, of many people at once."""
+"""Boxes -> crops -> heatmaps, or what a model gives -> keypoints and scores, of many at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poised.crops import apply, crop_matrices, cut, grown, heatmap_to_crop, invert
+from poised.crops import (
+    apply,
+    crop_matrices,
+    cut,
+    grown,
+    heatmap_to_crop,
+    invert,
+    middle_edge,
+)
+from poised.foreign_models import NONE, Fields, describe
+from poised.heads import decode_movenet, decode_places, decode_simcc, merge_movenet, merge_simcc
 from poised.heatmaps import Decoder, decode, merge_flip, merge_scales
 from poised.protocol import AS_MEANT, Protocol, check_alike
 from poised.runtime import ModelError, Session
@@ -37,11 +47,12 @@ class Estimator:
     """The keypoints of people in boxes, by one model or by several whose heatmaps are averaged.
 
     Those must have one input size, crop and skeleton. flip: average with the mirrored crop.
-    padding: how much boxes grow; None takes the model's own.
+    padding: how much boxes grow; None takes the model's own. foreign: see `describe`.
 
     Where a model's maps are chances (`poised train` with softmax), a keypoint's score is its chance
     to be within a tenth of the box's longer side, and a pose's quality its expected OKS; else they
-    are the map's maximum, and the mean of those scores that are above `counted`.
+    are the map's maximum (of other outputs, see heads.py), and the mean of those scores that are
+    above `counted`. MoveNet's finished poses are not averaged with the mirrored crop's.
     """
 
     def __init__(
@@ -51,15 +62,24 @@ class Estimator:
         flip: bool = True,
         padding: float | None = None,
         protocol: Protocol = AS_MEANT,
+        foreign: Fields = NONE,
     ) -> None:
         self.sessions = [sessions] if isinstance(sessions, Session) else list(sessions)
-        check_alike(self.sessions)
-        notes = self.sessions[0].metadata
+        described = [describe(session, foreign) for session in self.sessions]
+        check_alike([session.path for session in self.sessions], described)
+        notes = self.notes = described[0]
+        self.roles = [one.get("roles", {"heatmaps": "heatmaps"}) for one in described]
+        self.family: str = notes.get("family", "heatmaps")
         if padding is not None and not 0 < padding < math.inf:
             raise ModelError(f"padding is {padding}, must be positive")
-        self.flip, self.protocol = flip, protocol
+        if self.family != "heatmaps" and (protocol.decoder or protocol.scales != (1.0,)):
+            raise ModelError(
+                f"{self.session.path}: a protocol's decoder and scales are for models that give "
+                f"heatmaps alone, this one gives {self.family}"
+            )
+        self.flip, self.protocol = flip and self.family != "movenet-pose", protocol
         self.padding: float = notes["padding"] if padding is None else padding
-        self.shift = notes["crop"] == "classic" if protocol.shift is None else protocol.shift
+        self.shift = notes["crop"] != "unbiased" if protocol.shift is None else protocol.shift
         self.decoder: Decoder = protocol.decoder or notes["decoder"]
         self.chances = bool(notes.get("chances")) and protocol.counted is None
         self.counted = USUALLY_COUNTED if protocol.counted is None else protocol.counted
@@ -73,10 +93,34 @@ class Estimator:
         """The first model."""
         return self.sessions[0]
 
+    def facts(self, public: bool) -> dict[str, Any]:
+        """All that a figure depends on here, for its protocol. public: see `Protocol`."""
+        heatmaps, chances = self.family == "heatmaps", self.chances
+        score = {
+            "heatmaps": "the map's maximum" + ("" if public else ", at most 1"),
+            "simcc": "the mean of the two vectors' maxima",
+            "movenet": "the map at the joint's cell",
+            "movenet-pose": "as the model gives it",
+        }[self.family]
+        pose_score = f"box score x mean keypoint score above {self.counted}"
+        fed = {name: self.notes[name] for name in ("mean", "std", "bgr") if "family" in self.notes}
+        return {
+            **fed,
+            "flip": self.flip,
+            "padding": self.padding,
+            "shift": self.shift,
+            "scales": list(self.protocol.scales),
+            "decoder": self.decoder if heatmaps else self.family,
+            "crop": self.notes["crop"],
+            "keypoint_score": (
+                "the chance to be within 0.1 x the box's longer side" if chances else score
+            ),
+            "pose_score": "box score x expected OKS" if chances else pose_score,
+        }
+
     def matrices(self, xywh: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Image -> crop matrices (N, 2, 3) of boxes (N, 4)."""
-        kind = self.session.metadata["crop"]
-        return crop_matrices(xywh, self.size, padding=self.padding, kind=kind)
+        return crop_matrices(xywh, self.size, padding=self.padding, kind=self.notes["crop"])
 
     def estimate(
         self,
@@ -85,7 +129,10 @@ class Estimator:
         boxes: NDArray[np.floating[Any]],
     ) -> Estimated:
         """The people in `boxes` (N, 4) of N images, whose crops have the matrices (N, 2, 3)."""
-        notes, scales = self.session.metadata, self.protocol.scales
+        notes, scales = self.notes, self.protocol.scales
+        if self.family != "heatmaps":
+            xy, score = self._decoded(self.outputs(images, matrices, boxes))
+            return Estimated(apply(invert(matrices), xy), score, mean_above(score, self.counted))
         pyramid = [self.heatmaps(images, self._scaled(matrices, s), boxes) for s in scales]
         maps = merge_scales(pyramid, scales, notes["crop"])
         xy, score = decode(maps, self.decoder, notes["sigma"])
@@ -102,8 +149,7 @@ class Estimator:
 
     def _scaled(self, matrices: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
         """The crops (N, 2, 3) in which people are `scale` times as large, their middle kept."""
-        edge = 0 if self.session.metadata["crop"] == "classic" else 1
-        middle = (np.array(self.size, np.float64) - edge) / 2
+        middle = (np.array(self.size, np.float64) - middle_edge(self.notes["crop"])) / 2
         larger = matrices * scale
         larger[:, :, 2] += middle * (1 - scale)
         return larger
@@ -118,11 +164,13 @@ class Estimator:
 
         boxes: (N, 4), around which the rest is black, if the model has learnt it so.
         """
-        factor = self.session.metadata.get("blacked")
+        factor = self.notes.get("blacked")
         inside = [None] * len(boxes) if factor is None else grown(boxes, factor)
-        kind = self.session.metadata["crop"]
+        kind = self.notes["crop"]
         people = zip(images, matrices, inside, strict=True)
         crops = np.stack([cut(image, m, self.size, kind, box) for image, m, box in people])
+        if self.notes.get("bgr"):
+            crops = crops[..., ::-1]
         return np.ascontiguousarray(((crops - self.mean) / self.std).transpose(0, 3, 1, 2))
 
     def heatmaps(
@@ -133,22 +181,55 @@ class Estimator:
     ) -> NDArray[np.float32]:
         """(N, K, h, w) of people in `boxes` (N, 4), cut out of N images by matrices (N, 2, 3).
 
-        Averaged with those of the mirrored crops, if `flip`.
+        Averaged with those of the mirrored crops, if `flip`. SimCC models and finished poses have
+        none.
         """
-        tensor = self.crops(images, matrices, boxes)
-        maps = self._maps(tensor)
-        if not self.flip:
-            return maps
-        mirrored = self._maps(np.ascontiguousarray(tensor[..., ::-1]))
-        return merge_flip(maps, mirrored, self.skeleton.flip_order, self.shift)
+        return self.outputs(images, matrices, boxes)["heatmaps"]
 
-    def _maps(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The models' heatmaps (N, K, h, w), averaged."""
-        every = [session.run(tensor)["heatmaps"] for session in self.sessions]
-        for session, maps in zip(self.sessions, every, strict=True):
-            if maps.shape[1] != len(self.skeleton):
+    def outputs(
+        self,
+        images: Sequence[Image],
+        matrices: NDArray[np.float64],
+        boxes: NDArray[np.floating[Any]],
+    ) -> dict[str, NDArray[np.float32]]:
+        """What the models give for these people, by role, as `heatmaps`."""
+        tensor = self.crops(images, matrices, boxes)
+        found = self._run(tensor)
+        if not self.flip:
+            return found
+        mirrored = self._run(np.ascontiguousarray(tensor[..., ::-1]))
+        order = self.skeleton.flip_order
+        if self.family == "simcc":
+            return merge_simcc(found, mirrored, order, self.notes["split"])
+        if self.family == "movenet":
+            return merge_movenet(found, mirrored, order)
+        maps = merge_flip(found["heatmaps"], mirrored["heatmaps"], order, self.shift)
+        return {"heatmaps": maps}
+
+    def _decoded(
+        self, outputs: dict[str, NDArray[np.float32]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Keypoints (N, K, 2) in crop pixels and scores (N, K), of other outputs than heatmaps."""
+        if self.family == "simcc":
+            return decode_simcc(outputs["x"], outputs["y"], self.notes["split"])
+        if self.family == "movenet":
+            return decode_movenet(**outputs)
+        return decode_places(outputs["places"], self.size)
+
+    def _run(self, tensor: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """The models' outputs by role, averaged."""
+        fed = tensor.transpose(0, 2, 3, 1) if self.notes.get("nhwc") else tensor
+        every = []
+        for session, roles in zip(self.sessions, self.roles, strict=True):
+            found = session.run(np.ascontiguousarray(fed))
+            every.append({role: found[name] for role, name in roles.items()})
+            maps = every[-1].get("heatmaps")
+            if maps is not None and maps.shape[1] != len(self.skeleton):
                 raise ModelError(
                     f"{session.path}: gives {maps.shape[1]} heatmaps, its skeleton "
                     f"{self.skeleton.name} has {len(self.skeleton)} keypoints"
                 )
-        return every[0] if len(every) == 1 else np.asarray(np.mean(every, 0), np.float32)
+        if len(every) == 1:
+            return every[0]
+        means = {role: np.mean([one[role] for one in every], 0) for role in every[0]}
+        return {role: mean.astype(np.float32) for role, mean in means.items()}

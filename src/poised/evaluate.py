@@ -18,6 +18,7 @@ from poised.boxes.files import BoxFileError, boxes_of, read_boxes
 from poised.boxes.nms import NmsKind, suppress
 from poised.crops import clean_boxes
 from poised.datasets import Person, known, read_people, read_with_truth
+from poised.estimate import Estimator
 from poised.files import write_text
 from poised.images import image_size
 from poised.metrics.coco import (
@@ -89,7 +90,7 @@ def evaluate_model(
     predictor = copy.copy(predictor)
     predictor.min_score, predictor.min_joints = 0.0, 0  # AP ranks everybody by score
     predictor.estimator = copy.copy(predictor.estimator)
-    is_classic = predictor.estimator.session.metadata["crop"] == "classic"
+    is_classic = predictor.estimator.notes["crop"] in ("classic", "mmpose")
     predictor.estimator.protocol = replace(predictor.protocol, public=is_classic)
     protocol = _protocol(dataset, split, root) | _how(predictor, boxes, detector, nms)
     if known(dataset).metric in OF_COCO_FORM:
@@ -134,31 +135,21 @@ def _how(
     """All that a figure depends on in a model, its boxes and crops; raises BoxFileError."""
     estimator = predictor.estimator
     public = predictor.protocol.public
-    keypoint_score = "the map's maximum" + ("" if public else ", at most 1")
-    pose_score = f"box score x mean keypoint score above {estimator.counted}"
-    if estimator.chances:
-        keypoint_score = "the chance to be within 0.1 x the box's longer side"
-        pose_score = "box score x expected OKS"
     protocol = {
         "boxes": boxes if isinstance(boxes, str) else boxes.name,
-        "flip": estimator.flip,
-        "padding": estimator.padding,
-        "shift": estimator.shift,
-        "scales": list(predictor.protocol.scales),
-        "decoder": estimator.decoder,
-        "crop": estimator.session.metadata["crop"],
+        **estimator.facts(public),
         "opencv": cv2.__version__,
-        "keypoint_score": keypoint_score,
-        "pose_score": pose_score if predictor.protocol.rescore else "box score",
         "model": ", ".join(session.path.name for session in estimator.sessions),
         "model_sha256": ", ".join(sha256(session.path) for session in estimator.sessions),
         "engine": estimator.session.engine,
     }
+    if not predictor.protocol.rescore:
+        protocol["pose_score"] = "box score"
     if isinstance(boxes, Path):
         if not boxes.is_file():
             raise BoxFileError(f"{boxes}: no such box file; or give truth, detector or image")
         protocol |= {"boxes_sha256": sha256(boxes), "box_nms": list(nms)}
-    if boxes == "detector":
+    if boxes == "detector" and isinstance(estimator, Estimator):
         file = find_model(detector)
         protocol |= {"detector": file.name, "detector_sha256": sha256(file)}
     kind, limit = predictor.pose_nms(detected=boxes in ("detector", "image"))

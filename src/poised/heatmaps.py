@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from poised.crops import CropKind
+from poised.crops import CropKind, middle_edge
 
 Decoder = Literal["argmax", "quarter", "second", "gaussian", "unbiased"]
 Floats = NDArray[np.floating[Any]]
@@ -199,7 +199,7 @@ def merge_scales(pyramid: Sequence[Maps], scales: Sequence[float], kind: CropKin
     A person is `scale` times as large in its crop; the middle stays. Bilinear; what lies outside
     a magnified map counts as 0. kind: of the crop, which says where the middle is.
     """
-    edge = 0 if kind == "classic" else 1
+    edge = middle_edge(kind)
     total = np.zeros_like(pyramid[0])
     for maps, scale in zip(pyramid, scales, strict=True):
         if scale == 1:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,9 @@ from poised.boxes.detector import Detector
 from poised.boxes.files import whole_image
 from poised.crops import crop_areas
 from poised.estimate import USUALLY_COUNTED, Estimator, Image
+from poised.foreign_models import NONE, Fields
 from poised.images import ImageError, ImageSource
+from poised.one_shot import FINDS_ITS_OWN, OneShot, finds_boxes, one_shot
 from poised.protocol import AS_MEANT, Protocol
 from poised.read_ahead import read_ahead
 from poised.runtime import Engine, ModelError, Session
@@ -56,13 +58,10 @@ class _Waiting:
     boxes: Boxes
     detected: bool
     matrices: NDArray[np.float64]
-    xy: NDArray[np.float32]
+    xy: NDArray[np.floating[Any]]
     score: NDArray[np.float32]
     quality: NDArray[np.float32]
-    left: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.left = len(self.boxes)
+    left: int
 
 
 class Predictor:
@@ -76,6 +75,8 @@ class Predictor:
     MIN_JOINTS for people whom the detector found, given boxes and whole images are all answered.
     batch: people a network call. padding: how much boxes grow; None takes the model's own, which is
     for a detector's tight boxes. Of several models the heatmaps are averaged; see `Estimator`.
+    find_boxes: None for a model that finds them itself (`OneShot`; it takes no flip either).
+    foreign: how other people's model is fed, over what its YAML says; see `foreign_models.FIELDS`.
 
     Of two poses alike (OKS > SAME_PERSON) the better is kept, unless their boxes were given.
     """
@@ -83,7 +84,7 @@ class Predictor:
     def __init__(
         self,
         sessions: Session | Sequence[Session],
-        find_boxes: Callable[[Image], Boxes],
+        find_boxes: Callable[[Image], Boxes] | None,
         *,
         flip: bool = True,
         batch: int = 32,
@@ -92,9 +93,16 @@ class Predictor:
         min_joints: int | None = None,
         padding: float | None = None,
         protocol: Protocol = AS_MEANT,
+        foreign: Fields = NONE,
     ) -> None:
-        self.estimator = Estimator(sessions, flip=flip, padding=padding, protocol=protocol)
-        self.skeleton, self.find_boxes = self.estimator.skeleton, find_boxes
+        whole = one_shot(sessions, foreign, protocol)
+        if whole is not None and (find_boxes is not None or padding is not None):
+            raise ModelError(f"{whole.session.path}: {FINDS_ITS_OWN}")
+        self.estimator: Estimator | OneShot = whole or Estimator(
+            sessions, flip=flip, padding=padding, protocol=protocol, foreign=foreign
+        )
+        self.skeleton = self.estimator.skeleton
+        self.find_boxes = find_boxes or (whole_image if whole is None else whole.boxes)
         if batch < 1:
             raise ModelError(f"batch is {batch}, must be at least 1")
         for name, value in (("threshold", threshold), ("min_score", min_score)):
@@ -129,15 +137,23 @@ class Predictor:
         min_joints: int | None = None,
         padding: float | None = None,
         protocol: Protocol = AS_MEANT,
+        foreign: Fields = NONE,
     ) -> Predictor:
-        """A predictor of a bundled model or an ONNX file of `poised train`, or of several.
+        """A predictor of a bundled model, of an ONNX file of ours or another's, or of several.
 
-        detector: a bundled one, an ONNX file, or None: the whole image is one person's box.
+        detector: a bundled one, an ONNX file, or None: the whole image is one person's box. A
+        model that finds boxes itself needs none, and takes no other than the usual.
         """
         models = [model] if isinstance(model, str | Path) else model
+        sessions = [Session(one, engine, threads) for one in models]
+        find: Callable[[Image], Boxes] | None = None
+        if detector is None:
+            find = whole_image
+        elif detector != "person" or not finds_boxes(sessions, foreign):
+            find = Detector(detector, engine, threads).find
         return cls(
-            [Session(one, engine, threads) for one in models],
-            whole_image if detector is None else Detector(detector, engine, threads).find,
+            sessions,
+            find,
             flip=flip,
             batch=batch,
             threshold=threshold,
@@ -145,6 +161,7 @@ class Predictor:
             min_joints=min_joints,
             padding=padding,
             protocol=protocol,
+            foreign=foreign,
         )
 
     @overload  # a str is a path here, though typing calls it a sequence of str
@@ -197,7 +214,7 @@ class Predictor:
             else:
                 entry = self._begin(name, image, given)
                 waiting.append(entry)
-                people.extend((entry, person) for person in range(len(entry.boxes)))
+                people.extend((entry, person) for person in range(entry.left))
             while len(people) >= self.batch:
                 self._estimate([people.popleft() for _ in range(self.batch)])
             if not people or len(waiting) > self.batch:  # images without people do not fill batches
@@ -209,15 +226,22 @@ class Predictor:
             yield self._finish(waiting.popleft())
 
     def _begin(self, name: str, image: Image, given: Boxes | None) -> _Waiting:
+        if isinstance(self.estimator, OneShot):
+            if given is not None:
+                raise ModelError(f"{self.estimator.session.path}: {FINDS_ITS_OWN}")
+            boxes, points, each = self.estimator.find(image)
+            nothing = self.estimator.matrices(boxes.xywh)
+            sure = np.ones(len(boxes), np.float32)
+            return _Waiting(name, image, boxes, True, nothing, points, each, sure, 0)
         boxes = self.find_boxes(image) if given is None else given
         matrices = self.estimator.matrices(boxes.xywh)
         score = np.zeros((len(boxes), len(self.skeleton)), np.float32)
         xy, quality = np.zeros((*score.shape, 2), np.float32), np.zeros(len(boxes), np.float32)
-        return _Waiting(name, image, boxes, given is None, matrices, xy, score, quality)
+        return _Waiting(name, image, boxes, given is None, matrices, xy, score, quality, len(boxes))
 
     def _estimate(self, people: list[tuple[_Waiting, int]]) -> None:
         """Fill in the keypoints of a batch of people."""
-        if not people:
+        if not people or isinstance(self.estimator, OneShot):
             return
         found = self.estimator.estimate(
             [entry.image for entry, _ in people],

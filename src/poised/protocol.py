@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from poised.heatmaps import Decoder
-from poised.runtime import ModelError, Session
+from poised.runtime import ModelError
 from poised.scores import PoseNms
 
 ALIKE = ("input_wh", "crop", "stride", "skeleton", "mean", "std")  # of models that are averaged
+ALIKE_TOO = ("family", "bgr", "split")  # where they are other people's; ours have none
 
 
 @dataclass(frozen=True)
@@ -37,21 +40,19 @@ class Protocol:
 AS_MEANT = Protocol()  # no paper's: as the model says
 
 
-def check_alike(sessions: Sequence[Session]) -> None:
-    """Raise ModelError unless these are pose models that can be averaged."""
-    if not sessions:
+def check_alike(paths: Sequence[Path], described: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ModelError unless these are pose models that can be averaged, as they are described."""
+    if not paths:
         raise ModelError("no model: give a name or a file")
-    first = sessions[0]
-    for each in sessions:
-        if each.metadata.get("kind") != "pose":
-            what = each.metadata.get("kind", "no model of poised")
-            raise ModelError(f"{each.path}: expected a pose model, this is {what}")
-        missing = [k for k in (*ALIKE, "padding", "decoder") if k not in each.metadata]
+    first = described[0]
+    for path, notes in zip(paths, described, strict=True):
+        if notes.get("kind") != "pose":
+            raise ModelError(f"{path}: expected a pose model, this is {notes.get('kind')}")
+        missing = [k for k in (*ALIKE, "padding", "decoder") if k not in notes]
         if missing:
-            raise ModelError(f"{each.path}: its metadata lacks {', '.join(missing)}")
-        unlike = [k for k in ALIKE if each.metadata[k] != first.metadata[k]]
+            raise ModelError(f"{path}: its metadata lacks {', '.join(missing)}")
+        unlike = [k for k in (*ALIKE, *ALIKE_TOO) if notes.get(k) != first.get(k)]
         if unlike:
             raise ModelError(
-                f"{each.path} and {first.path} cannot be averaged, they differ in "
-                f"{', '.join(unlike)}"
+                f"{path} and {paths[0]} cannot be averaged, they differ in {', '.join(unlike)}"
             )

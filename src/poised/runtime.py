@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 Engine = Literal["auto", "openvino", "onnx", "torch"]
 ENGINES: tuple[Engine, ...] = ("auto", "openvino", "onnx", "torch")
+ONNX_TYPES = {"tensor(float16)": np.float16, "tensor(int32)": np.int32, "tensor(uint8)": np.uint8}
 Run = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
 
 
@@ -61,7 +62,7 @@ class Session:
     the engine's locks are copied as they stand.)
 
     metadata:     what poised wrote into the file, or {} for a foreign one.
-    input_shape:  of the only input, None where a dimension is free.
+    input_shape:  of the only input, None where a dimension is free; input_dtype: of its numbers.
     output_shapes: by name, in the file's order.
     """
 
@@ -86,6 +87,7 @@ class Session:
         self.metadata: dict[str, Any] = {}
         self.input_name = ""
         self.input_shape: tuple[int | None, ...] = ()
+        self.input_dtype: np.dtype[Any] = np.dtype(np.float32)
         self.output_shapes: dict[str, tuple[int | None, ...]] = {}
         self._open(threads)
 
@@ -110,12 +112,23 @@ class Session:
         self._process = os.getpid()
 
     def run(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """images (N, 3, H, W) float32 -> every output by name."""
+        """images (N, 3, H, W) float32 -> every output by name.
+
+        A file of a fixed number of images is run as often as needed, the last time filled up.
+        """
         if os.getpid() != self._process:
             # never freed: what is left of its threads would be waited for, for ever
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._run))
             self._open(1 if self.engine == "torch" else self.threads)  # OpenMP has no threads here
-        return dict(zip(self.output_shapes, self._run(images), strict=True))
+        fixed = self.input_shape[0] if self.input_shape else None
+        if fixed is None or fixed == len(images):
+            found = self._run(images)
+        else:
+            missing = -len(images) % fixed
+            filled = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.float32)])
+            parts = [self._run(filled[at : at + fixed]) for at in range(0, len(filled), fixed)]
+            found = [np.concatenate(same)[: len(images)] for same in zip(*parts, strict=True)]
+        return dict(zip(self.output_shapes, found, strict=True))
 
     def _openvino(self, threads: int | None) -> Run:
         core = import_openvino().Core()
@@ -128,6 +141,7 @@ class Session:
                 model.get_rt_info(["framework", "poised"]).astype(str), self.path
             )
         self._describe([(i.get_any_name(), i.get_partial_shape()) for i in model.inputs])
+        self.input_dtype = np.dtype(model.inputs[0].get_element_type().to_dtype())
         for output in model.outputs:
             self.output_shapes[output.get_any_name()] = _free(output.get_partial_shape())
         compiled = core.compile_model(model, "CPU", options)
@@ -139,7 +153,7 @@ class Session:
             except IndexError:
                 request = compiled.create_infer_request()
             try:
-                request.infer([images], share_inputs=True)
+                request.infer([images.astype(self.input_dtype, copy=False)], share_inputs=True)
                 return [np.array(tensor.data) for tensor in request.output_tensors]
             finally:
                 idle.append(request)
@@ -160,11 +174,13 @@ class Session:
         if "poised" in notes:
             self.metadata = _parse(notes["poised"], self.path)
         self._describe([(i.name, i.shape) for i in session.get_inputs()])
+        self.input_dtype = np.dtype(ONNX_TYPES.get(session.get_inputs()[0].type, np.float32))
         for output in session.get_outputs():
             self.output_shapes[output.name] = _free(output.shape)
 
         def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-            return list(session.run(None, {self.input_name: images}))
+            fed = images.astype(self.input_dtype, copy=False)
+            return list(session.run(None, {self.input_name: fed}))
 
         return run
 
@@ -202,7 +218,9 @@ class Session:
 
 
 def _free(shape: Any) -> tuple[int | None, ...]:
-    """An engine's shape as numbers, None where a dimension is free."""
+    """An engine's shape as numbers, None where a dimension is free; () where their count is."""
+    if getattr(getattr(shape, "rank", None), "is_dynamic", False):
+        return ()
     sides = [side.get_length() if getattr(side, "is_static", False) else side for side in shape]
     return tuple(side if isinstance(side, int) else None for side in sides)
 

@@ -214,7 +214,8 @@ class Pose:
     """One person's keypoints in one image.
 
     xy:             (K, 2) float32, image pixels; (0, 0) is the centre of the top-left pixel.
-    keypoint_score: (K,) float32 in [0, 1]; at 0 nothing was found and xy has no meaning.
+    keypoint_score: (K,) float32 in [0, 1]; at 0 nothing was found and xy has no meaning. SimCC
+                    models may pass 1, and 0 downwards.
     box:            (4,) float32, x, y, width, height: the box that the crop was cut from.
     score:          of the whole pose.
     """

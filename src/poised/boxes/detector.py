@@ -1,27 +1,29 @@
-"""Person detectors as ONNX files: our own, RTMDet's kind and YOLOX's kind, told by their outputs.
+"""Person detectors as ONNX files: our own, and three public kinds, told by their outputs.
 
 own     `scores` (N, M), `boxes` (N, M, 4) x1 y1 x2 y2 input pixels; RGB, its metadata's mean/std
 RTMDet  `dets` (N, n, 5) x1 y1 x2 y2 score, `labels` (N, n), 0 = person; BGR, mean/std
 YOLOX   one output (N, n, 85): x y w h objectness 80 classes on the grids of strides 8, 16, 32,
         not decoded; BGR 0-255
+YOLO's poses (yolo_pose.py), of which the boxes alone are taken
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from poised.boxes.letterbox import letterbox
 from poised.boxes.nms import nms
+from poised.boxes.yolo_pose import column_axis, decode_yolo_pose
 from poised.runtime import Engine, ModelError, Session
 from poised.types import Boxes
 
 Image = NDArray[np.uint8]
-Kind = Literal["own", "rtmdet", "yolox"]
+Kind = Literal["own", "rtmdet", "yolox", "yolo-pose"]
 FREE_SIDE = 640  # of the square input, where the file leaves it open
 PAD = 114.0  # grey level beyond the image, for the foreign kinds
 FOREIGN_THRESHOLD = 0.3
@@ -59,6 +61,8 @@ class Detector:
         self.mean, self.std = (0.0,) * 3, (1.0,) * 3
         if self.kind == "rtmdet":
             self.mean, self.std = RTMDET_MEAN, RTMDET_STD
+        if self.kind == "yolo-pose":
+            self.std = (255.0,) * 3
         if own:
             self.size = tuple(notes["input_wh"])
             self.mean, self.std = tuple(notes["mean"]), tuple(notes["std"])
@@ -70,40 +74,52 @@ class Detector:
 
     def find(self, image: Image) -> Boxes:
         """`detect` for one image."""
-        tensor, gain = self._letterbox(image)
+        tensor, gain, corner = self._letterbox(image)
         outputs = self.session.run(tensor)
         if self.kind == "own":
             xyxy, score = outputs["boxes"][0], outputs["scores"][0]
         elif self.kind == "rtmdet":
             people = outputs["labels"][0] == 0
             xyxy, score = outputs["dets"][0][people, :4], outputs["dets"][0][people, 4]
+        elif self.kind == "yolo-pose":
+            (rows,) = outputs.values()
+            by_row = rows[0] if column_axis(rows.shape) == 2 else rows[0].T
+            xyxy, score, _, _ = decode_yolo_pose(by_row)
         else:
             xyxy, score = decode_yolox(next(iter(outputs.values()))[0], self.size)
         likely = score >= self.threshold
-        height, width = image.shape[:2]
-        xyxy = np.clip(xyxy[likely].astype(np.float64) / gain, 0, [width, height, width, height])
-        score = score[likely]
-        large = (xyxy[:, 2:] - xyxy[:, :2] >= LEAST_SIDE).all(axis=1)
-        xyxy, score = xyxy[large], score[large]
-        kept = nms(xyxy, score, self.overlap)
-        return Boxes.from_xyxy(xyxy[kept], score[kept])
+        xyxy = to_image(xyxy[likely], gain, corner, image)
+        kept = chosen(xyxy, score[likely], self.overlap)
+        return Boxes.from_xyxy(xyxy[kept], score[likely][kept])
 
-    def _letterbox(self, image: Image) -> tuple[NDArray[np.float32], float]:
-        """(1, 3, H, W) with the image in the top left corner, and its scale."""
-        width, height = self.size
-        gain = min(width / image.shape[1], height / image.shape[0])
-        inside = [max(1, round(side * gain)) for side in image.shape[1::-1]]
-        way = cv2.INTER_AREA if gain < 1 and self.kind == "own" else cv2.INTER_LINEAR
-        shown = cv2.resize(image, inside, interpolation=way)
-        mean, std = (np.array(v, np.float32)[:, None, None] for v in (self.mean, self.std))
-        tensor = np.empty((1, 3, height, width), np.float32)
-        tensor[0] = (np.array(self.pad, np.float32)[:, None, None] - mean) / std
-        part = tensor[0, :, : inside[1], : inside[0]]
-        np.subtract(shown.transpose(2, 0, 1), mean, out=part)
-        part /= std
-        if self.kind != "own":
-            tensor = np.ascontiguousarray(tensor[:, ::-1])  # they were trained on BGR
-        return tensor, gain
+    def _letterbox(self, image: Image) -> tuple[NDArray[np.float32], float, NDArray[np.float64]]:
+        """The image as the network wants it; see `letterbox`."""
+        own, pose = self.kind == "own", self.kind == "yolo-pose"
+        return letterbox(
+            image,
+            self.size,
+            mean=self.mean,
+            std=self.std,
+            pad=self.pad,
+            bgr=not own and not pose,  # they were trained on BGR
+            centred=pose,
+            area=own,
+        )
+
+
+def to_image(
+    xyxy: NDArray[Any], gain: float, corner: NDArray[np.float64], image: Image
+) -> NDArray[np.float64]:
+    """Boxes (N, 4) of a letterboxed input in image pixels, clipped to the image (H, W, 3)."""
+    height, width = image.shape[:2]
+    moved = (xyxy.astype(np.float64) - np.tile(corner, 2)) / gain
+    return np.clip(moved, 0, [width, height, width, height])
+
+
+def chosen(xyxy: NDArray[np.float64], score: NDArray[Any], overlap: float) -> NDArray[np.intp]:
+    """Which of the boxes (N, 4) are kept, best first: large enough, and none over a better one."""
+    large = np.flatnonzero((xyxy[:, 2:] - xyxy[:, :2] >= LEAST_SIDE).all(axis=1))
+    return large[nms(xyxy[large], score[large], overlap)]
 
 
 def decode_yolox(
@@ -134,8 +150,11 @@ def _kind(session: Session) -> Kind:
     shapes = list(outputs.values())
     if len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][2] == 85:
         return "yolox"
+    if len(shapes) == 1 and column_axis(shapes[0]) and session.input_shape[1] == 3:
+        return "yolo-pose"
     what = ", ".join(f"{name}{list(shape)}" for name, shape in outputs.items())
     raise ModelError(
         f"{session.path}: not a person detector that is known here. It gives {what}; expected "
-        "ours (scores, boxes), RTMDet's (dets, labels) or YOLOX's (one output of 85 columns)"
+        "ours (scores, boxes), RTMDet's (dets, labels), YOLOX's (one output of 85 columns) or "
+        "YOLO-pose's (one of 5 + 3 K)"
     )

@@ -33,6 +33,16 @@ class Format(str, Enum):
     csv = "csv"
 
 
+Mean = Annotated[
+    tuple[float, float, float] | None,
+    typer.Option(help="Of other people's model, 0 to 255, in the order of its channels."),
+]
+Std = Annotated[tuple[float, float, float] | None, typer.Option(help="Likewise.")]
+Bgr = Annotated[
+    bool | None, typer.Option("--bgr/--rgb", help="The order of that model's channels.")
+]
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from poised import __version__
@@ -68,6 +78,34 @@ def extra(name: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         raise ValueError(f"this needs {package}: pip install 'poised[{name}]'") from error
+
+
+def said_of_model(
+    skeleton: str | None,
+    mean: tuple[float, float, float] | None,
+    std: tuple[float, float, float] | None,
+    bgr: bool | None,
+) -> dict[str, Any]:
+    """The options about other people's models that were given, as fields of a model's YAML."""
+    fields = {
+        "skeleton": skeleton,
+        "mean": None if mean is None else list(mean),
+        "std": None if std is None else list(std),
+        "bgr": bgr,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def remember_said(models: list[str], fields: dict[str, Any]) -> None:
+    """Keep the fields beside each model, where its folder can be written."""
+    from poised.foreign_models import remember
+    from poised.runtime import find_model
+
+    for model in models if fields else ():
+        try:
+            say(f"{', '.join(fields)} of {model} -> {remember(find_model(model), fields)}")
+        except OSError as error:
+            say(f"{', '.join(fields)} of {model} must be given again: {error}", err=True)
 
 
 def checked_out(out: Path | None) -> None:

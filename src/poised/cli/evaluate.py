@@ -9,7 +9,20 @@ from typing import Annotated, Any
 
 import typer
 
-from poised.cli.common import Engine, app, checked_out, errors, extra, print_table, say
+from poised.cli.common import (
+    Bgr,
+    Engine,
+    Mean,
+    Std,
+    app,
+    checked_out,
+    errors,
+    extra,
+    print_table,
+    remember_said,
+    said_of_model,
+    say,
+)
 
 
 class Length(str, Enum):
@@ -44,6 +57,9 @@ Growth = Annotated[float | None, typer.Option(help="Of boxes; default: the model
 OwnSkeleton = Annotated[
     str | None, typer.Option(help="Of your own COCO-style file: a name, a YAML file, a COCO file.")
 ]
+ModelSkeleton = Annotated[
+    str | None, typer.Option(help="Of other people's model: a name, a YAML or COCO file.")
+]
 Reference = Annotated[Length, typer.Option(help="What PCK's distances are measured in.")]
 Crowd = Annotated[
     tuple[float, float] | None,
@@ -70,6 +86,10 @@ def evaluate(
     length: Reference = Length.torso,
     crowd: Crowd = None,
     threads: Threads = None,
+    model_skeleton: ModelSkeleton = None,
+    mean: Mean = None,
+    std: Std = None,
+    bgr: Bgr = None,
     at: Annotated[list[float] | None, typer.Option(help="One more limit for PCK's mean.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write figures and protocol here.")] = None,
     results: Server = None,
@@ -89,6 +109,7 @@ def evaluate(
             data,
             (dataset, split, row),
             (models, engine, flip, padding, threads),
+            said_of_model(model_skeleton, mean, std, bgr),
             (predictions, boxes, detector),
             (skeleton, length, crowd, at or ()),
             results,
@@ -132,6 +153,10 @@ def report(
     length: Reference = Length.torso,
     crowd: Crowd = None,
     threads: Threads = None,
+    model_skeleton: ModelSkeleton = None,
+    mean: Mean = None,
+    std: Std = None,
+    bgr: Bgr = None,
 ) -> None:
     """Evaluate, and write one HTML page to look at: curves, errors by kind, pictures."""
     with errors(), extra("eval"):
@@ -142,6 +167,7 @@ def report(
             data,
             (dataset, split, _row(recipe, overrides)),
             (models, engine, flip, padding, threads),
+            said_of_model(model_skeleton, mean, std, bgr),
             (predictions, boxes, detector),
             (skeleton, length, crowd, ()),
         )
@@ -162,11 +188,13 @@ def _measure(
     data: Path,
     what: tuple[str | None, str | None, Any],
     how: tuple[list[str], Engine, bool, float | None, int | None],
+    said: dict[str, Any],
     where: tuple[Path | None, str | None, str],
     which: tuple[str | None, Length, tuple[float, float] | None, Sequence[float]],
     write_to: Path | None = None,
 ) -> Any:
     """The evaluation that the options ask for; what they leave open is the recipe's."""
+    from poised.estimate import Estimator
     from poised.evaluate import evaluate_model, evaluate_results, usual_split
     from poised.predict import Predictor
     from poised.protocol import Protocol
@@ -211,8 +239,11 @@ def _measure(
         flip=flip and test.flip,
         padding=padding,
         protocol=asked,
+        foreign=said,
     )
-    predictor.estimator.padding *= test.enlarge
+    remember_said(models, said)
+    if isinstance(predictor.estimator, Estimator):
+        predictor.estimator.padding *= test.enlarge
     source: Any = boxes if boxes in ("truth", "detector", "image") else Path(boxes)
     return evaluate_model(
         predictor,

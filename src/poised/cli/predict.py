@@ -9,7 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from poised.cli.common import Engine, Format, app, errors, number, say
+from poised.cli.common import (
+    Bgr,
+    Engine,
+    Format,
+    Mean,
+    Std,
+    app,
+    errors,
+    number,
+    remember_said,
+    said_of_model,
+    say,
+)
 
 
 class Colours(str, Enum):
@@ -29,7 +41,15 @@ def predict(
     whole_image: Annotated[
         bool, typer.Option("--whole-image", help="One person fills each image.")
     ] = False,
-    model: Annotated[str, typer.Option(help="Bundled, or an ONNX or safetensors file.")] = "coco17",
+    model: Annotated[
+        str, typer.Option(help="Bundled, or an ONNX or safetensors file; see `poised models`.")
+    ] = "coco17",
+    skeleton: Annotated[
+        str | None, typer.Option(help="Of other people's model: a name, a YAML or COCO file.")
+    ] = None,
+    mean: Mean = None,
+    std: Std = None,
+    bgr: Bgr = None,
     engine: Annotated[Engine, typer.Option(help="What runs the networks.")] = Engine.auto,
     flip: Annotated[bool, typer.Option(help="Average with the mirrored crop.")] = True,
     threshold: Annotated[
@@ -64,6 +84,7 @@ def predict(
         from poised.predict import Predictor
 
         images = list_images(paths, without=out)
+        said = said_of_model(skeleton, mean, std, bgr)
         given = boxes_of(read_boxes(boxes), images, boxes) if boxes else None
         predictor = Predictor.load(
             model,
@@ -75,7 +96,9 @@ def predict(
             threshold=threshold,
             min_score=min_score,
             min_joints=min_joints,
+            foreign=said,
         )
+        remember_said([model], said)
         painted = colours.value if draw else None
         failed = _write(predictor, images, given, out, style.value, painted)
     if failed:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poised.crops import cut
-from poised.estimate import Image
+from poised.estimate import Estimator, Image
 from poised.images import ImageError, read_image
 from poised.metrics.matching import Matched
 from poised.predict import Predictor
@@ -22,6 +22,9 @@ TILE, ACROSS = 0.5, 8  # an attention map's size, of the crop's, and how many in
 
 def heatmaps(matched: Matched, predictor: Predictor, seed: int) -> str:
     """Some people at random: all joints' maps over the crop; the attention maps of the first."""
+    estimator = predictor.estimator
+    if not isinstance(estimator, Estimator) or "heatmaps" not in estimator.roles[0]:
+        return heading("Heatmaps") + paragraph("This network gives no heatmaps.")
     figures: list[str] = []
     attention = ""
     for index in np.random.default_rng(seed).permutation(len(matched.people))[:SEEN]:
@@ -30,7 +33,6 @@ def heatmaps(matched: Matched, predictor: Predictor, seed: int) -> str:
             image = read_image(person.image)
         except (ImageError, OSError):
             continue
-        estimator = predictor.estimator
         matrix = estimator.matrices(person.xywh[None])
         maps = estimator.heatmaps([image], matrix, person.xywh[None])[0].max(0).clip(0, 1)
         crop = cut(image, matrix[0], estimator.size)
