@@ -23,6 +23,7 @@ from poised.images import read_image
 from poised.runtime import ModelError, Session
 
 FOLDER = Path(__file__).parents[1] / "data" / "samples"
+AS_RTMLIB = {"bgr": True}  # it feeds OpenCV's images as they are; MMPose trains on RGB
 SAMPLES = [FOLDER / name for name in ("basketball1.png", "basketball2.png", "messi5.jpg")]
 
 
@@ -50,7 +51,7 @@ def rtmpose(path: Path, **options):
 def test_simcc_is_fed_as_by_rtmlib(simcc: Path, sample: Path) -> None:
     """It cuts with the installed OpenCV, from BGR, and takes mean and std in that order."""
     theirs, image = rtmpose(simcc), read_image(sample)
-    estimator = Estimator(Session(simcc, "onnx", 1))
+    estimator = Estimator(Session(simcc, "onnx", 1), foreign=AS_RTMLIB)
     for xywh in boxes_over(image, np.random.default_rng(1)).xywh:
         matrix = estimator.matrices(xywh[None])
         ours = estimator.crops([image], matrix, xywh[None])[0]
@@ -74,7 +75,8 @@ def test_simcc_is_decoded_as_by_rtmlib() -> None:
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
 def test_whole_results_are_rtmlibs(simcc: Path, sample: Path) -> None:
     theirs, image = rtmpose(simcc), read_image(sample)
-    predictor = Predictor.load(simcc, detector=None, engine="onnx", threads=1, flip=False)
+    how = {"detector": None, "engine": "onnx", "threads": 1, "flip": False}
+    predictor = Predictor.load(simcc, **how, foreign=AS_RTMLIB)
     boxes = boxes_over(image, np.random.default_rng(3))
     found = predictor.predict(sample, boxes)
     xyxy = np.hstack([boxes.xywh[:, :2], boxes.xywh[:, :2].astype(float) + boxes.xywh[:, 2:]])

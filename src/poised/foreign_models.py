@@ -31,7 +31,7 @@ PLAIN = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
 # how each family is fed, where nobody says otherwise; mean and std in the order of its channels
 FAMILIES: dict[str, dict[str, Any]] = {
     "heatmaps": IMAGENET | {"bgr": False, "padding": 1.25, "crop": "classic", "decoder": "quarter"},
-    "simcc": IMAGENET | {"bgr": True, "padding": 1.25, "crop": "mmpose"},
+    "simcc": IMAGENET | {"bgr": False, "padding": 1.25, "crop": "mmpose"},
     "movenet": PLAIN | {"bgr": False, "padding": 1.1, "crop": "unbiased"},
     "movenet-pose": PLAIN | {"bgr": False, "padding": 1.1, "crop": "unbiased"},
     "yolo-pose": {"mean": [0.0] * 3, "std": [255.0] * 3, "bgr": False}
