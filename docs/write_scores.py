@@ -18,7 +18,7 @@ from poised.predict import Predictor
 from poised.types import Boxes
 
 HERE = Path(__file__).parent
-MODELS = ("coco17", "coco17")
+MODELS = ("coco17", "coco17-small")
 SPLITS = ("train2017", "val2017")
 RIGHT = 0.1  # of the box's longer side
 BINS = 10
