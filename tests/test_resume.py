@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 
 from poised.checkpoint import read_tensors
 from poised.cli import app
+from poised.interrupt import Interrupted
 from poised.nets import NETWORKS
 from poised.read_recipe import load_recipe
 from poised.recipe import Recipe
@@ -336,3 +339,91 @@ def test_a_finished_run_is_not_made_shorter(start: Callable[..., Path], tmp_path
     with pytest.raises(ValueError, match=r"optimise\.epochs=1 asks for \d+: its model stays"):
         start(small("optimise.epochs=1"), tmp_path)
     assert (tmp_path / "recipe.yaml").read_bytes() == before
+
+
+def test_a_batch_in_parts_is_a_batch(
+    start: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts of three and one of a batch of four, without a batch norm: the same weights."""
+
+    class Plain(nn.Sequential):
+        def __init__(self, joints: int) -> None:
+            super().__init__(nn.Conv2d(3, 8, 4, 4), nn.Tanh(), nn.Conv2d(8, joints, 1))
+
+        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+            return (super().forward(images),)
+
+    monkeypatch.setitem(NETWORKS, "plain", Plain)
+    ends = []
+    for step in ("null", "3"):
+        out = tmp_path / step
+        start(small("network={name: plain}", f"optimise.step={step}"), out)
+        ends.append(read_tensors(out / "state.safetensors")[0])
+        assert rows(out) == [1, 3, 5, 7, 9, 11, 13, 15]
+    for name, value in ends[0].items():
+        torch.testing.assert_close(ends[1][name], value, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_run_after_its_step_and_it_goes_on(
+    start: Callable[..., Path], tmp_path: Path, number: signal.Signals
+) -> None:
+    """In its seventh step of fifteen; what was kept ends bit for bit like what nobody stopped."""
+    before = signal.getsignal(number)
+
+    def hook(step: int) -> None:
+        if step == 7:
+            os.kill(os.getpid(), number)
+
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    start(small(), whole)
+    with pytest.raises(Interrupted, match=f"stopped at step 7, kept in {stopped}") as told:
+        start(small(), stopped, hook=hook)
+    assert told.value.exit_code == 128 + number
+    assert signal.getsignal(number) is before
+    assert read_tensors(stopped / "state.safetensors")[1]["step"] == 7
+    start(small(), stopped)
+    ours, theirs = (read_tensors(out / "state.safetensors")[0] for out in (stopped, whole))
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_a_second_signal_does_not_wait(start: Callable[..., Path], tmp_path: Path) -> None:
+    def hook(step: int) -> None:
+        if step == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        start(small(), tmp_path / "run", hook=hook)
+
+
+def test_the_command_leaves_with_a_line_and_the_usual_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def stop(*_: object, **__: object) -> Path:
+        raise Interrupted(signal.SIGTERM, "stopped at step 7")
+
+    monkeypatch.setattr("poised.train.train", stop)
+    told = CliRunner().invoke(app, ["train", "lsp14", "--out", str(tmp_path)])
+    assert (told.exit_code, told.stderr) == (143, "stopped at step 7\n")
+
+
+def test_a_run_says_at_its_start_what_it_will_do(
+    start: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 samples by 4 are five steps; the first ten steps of a second each tell of 65 more."""
+    clock = [0.0]
+
+    def hook(step: int) -> None:
+        clock[0] += 2.0 if step > 10 else 60.0  # warming up is not the question
+
+    monkeypatch.setattr("poised.train.time.monotonic", lambda: clock[0])
+    said: list[str] = []
+    start(small("optimise.epochs=17"), tmp_path / "run", hook=hook, say=said.append)
+    assert said[0].startswith("20 to train on, 5 steps of 4 an epoch, 17 epochs; forgetful: ")
+    assert "2.00 s a step: 2 min to go" in said  # 65 steps
+    limited = small("optimise.epochs=1000", "optimise.minutes=11")
+    said.clear()
+    clock[0] = 0.0
+    start(limited, tmp_path / "limited", hook=hook, say=said.append)
+    assert "2.00 s a step: 1 min to go" in said  # 660 s less the 620 of the first twenty

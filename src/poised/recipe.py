@@ -146,6 +146,9 @@ class Optimise(_Part):
     backbone: the backbone's learning rate as a fraction of `lr`; slow: the network's modules that
     learn at that rate, where more than the backbone starts from weights; warm_up: a fraction of
     all.
+    step: how many of a batch the device holds at once, the gradients of such parts being added up;
+    null: all. A batch norm then sees the parts, and a loss that divides by its labelled joints
+    does so part by part.
     clip: greatest norm of the gradient, null for none; average: the weights' running mean's decay.
     """
 
@@ -157,6 +160,7 @@ class Optimise(_Part):
     slow: tuple[str, ...] = ("backbone",)
     weight_decay: float = 0.02
     batch: Annotated[int, Field(gt=0)] = 48
+    step: Annotated[int, Field(gt=0)] | None = None
     epochs: Annotated[int, Field(gt=0)] = 20
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.05
     minutes: Positive | None = None

@@ -30,8 +30,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from poised.checkpoint import describe_network, halved, save_tensors
+from poised.cost import measure_cost
 from poised.datasets.training import Samples, open_samples
 from poised.files import locked, write_text
+from poised.interrupt import Interrupted, heard, left_to_the_parent
 from poised.nets import build
 from poised.pretrained import start_backbone, start_network
 from poised.recipe import Optimise, Recipe
@@ -39,6 +41,7 @@ from poised.resume import Saved, TrainingState, cut_log, find_state, put_away
 
 SAVE_EVERY_S = 120.0
 LOG_EVERY = 20  # steps
+TIMED = 20  # first steps, by the later half of which the time to come is told
 
 
 class TrainingError(RuntimeError):
@@ -82,6 +85,8 @@ def train(
     `export`, `optimise.workers`, and where recipe and figures come from (resume.FREE).
     restart: put the run in `out` away into out/earlier-N and begin anew.
 
+    SIGTERM and Ctrl-C end it after the step that runs: Interrupted, the state saved.
+
     Raises TrainingError at a loss that is not finite; ValueError where `out` holds another
     training (each field is named), where there are too few samples, and in one of several
     processes (torchrun); BlockingIOError where another process trains in `out`.
@@ -118,12 +123,14 @@ def _train(recipe: Recipe, out: Path, restart: bool, say: Callable[[str], None])
         say(f"resumed at epoch {state.epoch}, step {state.step}, after {state.seconds:.0f} s")
     elif restart and (earlier := put_away(out)):
         say(f"the run that was here -> {earlier}")
+    say(describe_work(recipe, len(samples), batch))
     table = out / "log" / "metrics.csv"
     cut_log(table, state.step)
     whole = recipe.model_dump(mode="json") | {"base": None}  # its base's fields are filled in
     write_text(out / "recipe.yaml", yaml.safe_dump(whole, sort_keys=False))
     saved = time.monotonic()
     begun = saved - state.seconds
+    first, timed = state.step, saved
 
     def fraction() -> float:
         by_steps = state.step / steps
@@ -137,7 +144,7 @@ def _train(recipe: Recipe, out: Path, restart: bool, say: Callable[[str], None])
     model.train()
     batches = _batches(fabric, samples, batch, plan, state)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
+    with heard() as stopped, Progress(*columns) as progress:
         bar = progress.add_task(recipe.name, total=1.0)
         while (done := fraction()) < 1:
             for group in state.optimiser.param_groups:
@@ -149,11 +156,21 @@ def _train(recipe: Recipe, out: Path, restart: bool, say: Callable[[str], None])
                 row = {"loss": loss, "lr": lr, "epoch": state.epoch}
                 fabric.log_dict(row, state.step)
                 _append(table, {"step": state.step, **row})
+            if state.step == first + TIMED // 2:
+                timed = time.monotonic()
+            if state.step == first + TIMED:
+                pace = (time.monotonic() - timed) / (TIMED - TIMED // 2)
+                say(f"{pace:.2f} s a step: {_left(plan, steps - state.step, pace, begun)}")
             if time.monotonic() - saved > SAVE_EVERY_S:
                 save()
                 if not progress.console.is_terminal:
                     say(f"{done:.1%} epoch {state.epoch} step {state.step} loss {loss:.4f}")
                 saved = time.monotonic()
+            if (number := stopped()) is not None:
+                save()
+                raise Interrupted(
+                    number, f"stopped at step {state.step}, kept in {out}: the same command goes on"
+                )
     save()
     weights = out / f"{recipe.name}.safetensors"
     small = halved(state.average)  # raises where a weight is not finite
@@ -162,6 +179,23 @@ def _train(recipe: Recipe, out: Path, restart: bool, say: Callable[[str], None])
     say(f"{state.step} steps, {state.seconds:.0f} s -> {weights}")
     board.finalize("success")
     return weights
+
+
+def describe_work(recipe: Recipe, samples: int, batch: int) -> str:
+    """What a training will do: a line for its user."""
+    cost, epochs = measure_cost(recipe), recipe.optimise.epochs
+    return (
+        f"{samples} to train on, {samples // batch} steps of {batch} an epoch, {epochs} epochs; "
+        f"{recipe.network.name}: {cost.params_m:.2f} M parameters, {cost.macs_g:.2f} G MACs each"
+    )
+
+
+def _left(plan: Optimise, steps: int, pace: float, begun: float) -> str:
+    """How long it takes yet, by its steps, or by the clock where that ends it sooner."""
+    seconds = steps * pace
+    if plan.minutes is not None:
+        seconds = min(seconds, begun + 60 * plan.minutes - time.monotonic())
+    return f"{seconds / 3600:.1f} h to go" if seconds >= 3600 else f"{seconds / 60:.0f} min to go"
 
 
 def _begin(
@@ -212,6 +246,7 @@ def _batches(
             batch,
             sampler=_Order(len(samples), plan.seed, state.epoch, state.place),
             num_workers=plan.workers,
+            worker_init_fn=left_to_the_parent,
             drop_last=True,
             generator=torch.Generator(),  # its own: torch's is left to the network, see resume
         )
@@ -228,20 +263,24 @@ def _step(
     plan: Optimise,
 ) -> float:
     """One step of the optimiser and of the running mean: the loss before it."""
-    images = batch[0].contiguous(memory_format=torch.channels_last)
-    loss = samples.loss(model(images), batch, state.network)
-    value = loss.item()
+    count = len(batch[0])
+    state.optimiser.zero_grad(set_to_none=True)
+    losses = []
+    for part in zip(*(torch.split(tensor, plan.step or count) for tensor in batch), strict=True):
+        images = part[0].contiguous(memory_format=torch.channels_last)
+        loss = samples.loss(model(images), list(part), state.network) * (len(images) / count)
+        fabric.backward(loss)
+        losses.append(loss.detach())
+    value = torch.stack(losses).sum().item()
     if not math.isfinite(value):
         raise TrainingError(
             f"the loss is {value} at epoch {state.epoch}, step {state.step}; what was saved before "
             "is kept. Begin anew (--restart) with a smaller optimise.lr, or precision 32-true."
         )
-    state.optimiser.zero_grad(set_to_none=True)
-    fabric.backward(loss)
     if plan.clip is not None:
         fabric.clip_gradients(model, state.optimiser, max_norm=plan.clip)
     state.optimiser.step()
-    state.step, state.place = state.step + 1, state.place + len(images)
+    state.step, state.place = state.step + 1, state.place + count
     decay = min(plan.average, state.step / (state.step + 20))
     _move_average(state.average, state.network.state_dict(), decay)
     return value

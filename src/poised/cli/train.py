@@ -24,6 +24,7 @@ def train(
     """Train a network by a recipe; the same command again goes on where it stopped."""
     with errors(), extra("train"):
         from poised.export import export_onnx
+        from poised.interrupt import Interrupted
         from poised.read_recipe import load_recipe
         from poised.train import TrainingError
         from poised.train import train as run
@@ -40,6 +41,9 @@ def train(
         except TrainingError as error:
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(1) from error
+        except Interrupted as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(error.exit_code) from error
         typer.echo(f"exported -> {export_onnx(weights, weights.with_suffix('.onnx'))}")
 
 

@@ -1,0 +1,54 @@
+"""A wish to stop, by SIGTERM or Ctrl-C, heard between two steps of work and not amid one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(Exception):
+    """Work that was stopped by a signal, all of it kept; the message is for the user."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number  # as a shell gives it
+
+
+@contextmanager
+def heard() -> Iterator[Callable[[], int | None]]:
+    """Within the block, the first of SIGNALS only notes its number, which the yielded call tells.
+
+    A second one does what it always did. In another thread than the main one nothing is heard, as
+    Python calls handlers in that alone.
+    """
+    told: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in SIGNALS:
+        signal.signal(number, note)
+    try:
+        yield lambda: told[0] if told else None
+    finally:
+        restore()
+
+
+def left_to_the_parent(_: int) -> None:
+    """For a worker process: Ctrl-C reaches it too, but when to end is its parent's to say."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
