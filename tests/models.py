@@ -25,29 +25,31 @@ DOTS = Skeleton.from_dict(
 )
 
 
+NOTES: dict[str, Any] = {  # of a model of ours
+    "kind": "pose",
+    "name": "dots",
+    "skeleton": DOTS.to_dict(),
+    "input_wh": [96, 128],
+    "mean": [0, 0, 0],
+    "std": [255, 255, 255],
+    "padding": 1.25,
+    "crop": "unbiased",
+    "decoder": "unbiased",
+    "stride": 4,
+    "sigma": 1.5,
+}
+
+
 def colour_model(path: Path, **changes: Any) -> Path:
     """A pose model whose keypoints are the reddest, greenest and bluest places of a crop.
 
     Heatmap k is channel k averaged over 4 x 4 crop pixels. Mirrored, red must be the left dot
     still, so its answer to a mirror image is exchanged by `flip_order` unless flip is off.
     """
-    notes: dict[str, Any] = {
-        "kind": "pose",
-        "name": "dots",
-        "skeleton": DOTS.to_dict(),
-        "input_wh": [96, 128],
-        "mean": [0, 0, 0],
-        "std": [255, 255, 255],
-        "padding": 1.25,
-        "crop": "unbiased",
-        "decoder": "unbiased",
-        "stride": 4,
-        "sigma": 1.5,
-    } | changes
     pool = helper.make_node(
         "AveragePool", ["images"], ["heatmaps"], kernel_shape=[4, 4], strides=[4, 4]
     )
-    return _save(path, [pool], {"heatmaps": ["N", 3, 32, 24]}, notes)
+    return _save(path, [pool], {"heatmaps": ["N", 3, 32, 24]}, NOTES | changes)
 
 
 def fixed_detector(path: Path, boxes: list[list[float]], scores: list[float]) -> Path:
@@ -120,16 +122,21 @@ def colour_maps(path: Path) -> Path:
 
 
 def constant_model(
-    path: Path, name: str, value: np.ndarray, input_shape: list[Any], integers: bool = False
+    path: Path,
+    name: str,
+    value: np.ndarray,
+    input_shape: list[Any],
+    integers: bool = False,
+    notes: dict[str, Any] | None = None,
 ) -> Path:
-    """A model that answers the same whatever it sees."""
+    """A model that answers the same whatever it sees; notes: what it says of itself, if ours."""
     constant = numpy_helper.from_array(value.astype(np.float32))
     nodes = [
         helper.make_node("Constant", [], [name], value=constant),
         helper.make_node("Identity", ["images"], ["seen"]),
     ]
     kind = TensorProto.INT32 if integers else TensorProto.FLOAT
-    return _save(path, nodes, {name: list(value.shape)}, None, input_shape, kind=kind)
+    return _save(path, nodes, {name: list(value.shape)}, notes, input_shape, kind=kind)
 
 
 def _save(

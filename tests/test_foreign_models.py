@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from test_predict import run as run_predict
 from poised import Boxes, Predictor
 from poised.crops import crop_matrices, cut
 from poised.estimate import Estimator
+from poised.evaluate import CLEANED, evaluate_model
 from poised.foreign_models import describe
 from poised.heads import decode_movenet, decode_simcc, merge_movenet, merge_simcc
 from poised.images import read_image
@@ -303,7 +305,8 @@ def test_a_folder_that_cannot_be_written_is_no_fault(
         ("input_wh: [10, 10]", r"is 96 x 128, input_wh says \[10, 10\]"),
         ("skeleton: lsp14", "gives 3 keypoints, skeleton lsp14 has 14"),
         ("skeleton: other.yaml", "no skeleton file .*other.yaml"),
-        ("[1", "not YAML"),
+        ("[1", "not YAML: [^\n]*$"),
+        ("input_wh: [96.5, 128]", "whole numbers"),
         ("- mean", "expected fields, got list"),
     ],
 )
@@ -318,7 +321,22 @@ def test_a_skeletons_file_lies_beside_the_yaml(maps: Path) -> None:
     assert describe(Session(maps))["skeleton"] == DOTS.to_dict()
 
 
-def test_what_is_no_pose_model_is_said(tmp_path: Path, simcc: Path) -> None:
+def test_an_empty_yaml_says_nothing(simcc: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copy(simcc, tmp_path / "model.onnx"))
+    model.with_suffix(".yaml").write_text("")
+    assert describe(Session(model), {"input_wh": (192, 256)})["input_wh"] == (192, 256)
+
+
+def test_annotated_boxes_are_cleaned_as_for_other_public_models(simcc: Path, shared: Path) -> None:
+    pytest.importorskip("faster_coco_eval", reason="needs poised[eval]")
+    predictor = Predictor.load(simcc, detector=None, flip=False)
+    done = evaluate_model(predictor, "coco", shared / "data" / "coco", "val2017")
+    assert done.protocol["annotated_boxes"] == CLEANED
+
+
+def test_what_is_no_pose_model_is_said(tmp_path: Path, simcc: Path, shared: Path) -> None:
+    with pytest.raises(ModelError, match="it is a detector: use it as --detector"):
+        Predictor.load(shared / "models" / "rtmdet_nano.onnx", detector=None)
     classes = constant_model(tmp_path / "a.onnx", "classes", np.zeros((1, 10)), [1, 3, 64, 64])
     with pytest.raises(ModelError, match=r"It gives classes \[N, 10\]; expected heatmaps"):
         Predictor.load(classes, detector=None)

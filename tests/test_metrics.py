@@ -193,11 +193,12 @@ class Answers:
 
     def __init__(self, people: list[Person], skeleton: Skeleton, error: np.ndarray) -> None:
         self.skeleton, self.people, self.error = skeleton, people, error
-        session = SimpleNamespace(metadata={"crop": "-"}, engine="-")
         self.estimator = SimpleNamespace(
-            session=session, sessions=[], flip=False, padding=1.0, shift=False, decoder="-",
-            counted=0, chances=False,
-        )  # fmt: skip
+            session=SimpleNamespace(engine="-"),
+            sessions=[],
+            notes={"crop": "-"},
+            facts=lambda _: {},
+        )
         self.protocol = Protocol()
 
     def pose_nms(self, detected: bool) -> tuple[str, float]:

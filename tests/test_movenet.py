@@ -90,6 +90,10 @@ def test_a_network_cut_short_starts_from_the_whole_one(tmp_path: Path) -> None:
     for name in ("hed", "pyramid.lateral.4", "pyramid.later"):
         with pytest.raises(WeightsError, match=f"network.anew: MoveNet has no {name}"):
             start_network(short, str(tmp_path / "whole.safetensors"), (name,))
+    prefixed = {f"module.{key}": value for key, value in whole.state_dict().items()}
+    save_tensors(tmp_path / "wrapped.safetensors", prefixed, {})
+    with pytest.raises(WeightsError, match="parts that MoveNet lacks: module"):
+        start_network(short, str(tmp_path / "wrapped.safetensors"))
     with pytest.raises(WeightsError, match=r"of another shape: pyramid\.lateral\.3"):
         start_network(short, str(tmp_path / "whole.safetensors"), anew[1:], say=told.append)
 

@@ -18,6 +18,7 @@ from poised.boxes.letterbox import letterbox
 from poised.cli import app
 from poised.datasets.coco import to_coco
 from poised.datasets.person import Person
+from poised.protocol import Protocol
 from poised.runtime import ModelError
 from poised.types import Skeleton
 
@@ -84,6 +85,26 @@ def test_it_takes_no_boxes_and_says_why(tmp_path: Path) -> None:
         Predictor.load(model, detector=fixed_detector(tmp_path / "d.onnx", [[0, 0, 9, 9]], [0.9]))
     with pytest.raises(ModelError, match="cannot be averaged"):
         Predictor.load([model, model])
+
+
+def test_mean_and_deviation_are_in_the_order_of_its_channels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture of R, G, B = 40, 50, 60 to a network that takes blue first."""
+    model = pose_model(tmp_path / "yolo.onnx", [answer()])
+    said = {"mean": [10, 20, 30], "std": [1, 2, 4], "bgr": True}
+    predictor = Predictor.load(model, foreign=said)
+    run, seen = predictor.estimator.session.run, []
+    monkeypatch.setattr(predictor.estimator.session, "run", lambda t: seen.append(t) or run(t))
+    predictor.predict(np.full((64, 64, 3), (40, 50, 60), np.uint8))
+    np.testing.assert_allclose(seen[0][0, :, 32, 32], [(60 - 10) / 1, (50 - 20) / 2, (40 - 30) / 4])
+
+
+@pytest.mark.parametrize("asked", [Protocol(scales=(0.5, 1.0)), Protocol(decoder="quarter")])
+def test_what_is_had_of_heatmaps_alone_is_refused(tmp_path: Path, asked: Protocol) -> None:
+    model = pose_model(tmp_path / "yolo.onnx", [answer()])
+    with pytest.raises(ModelError, match="for models that give heatmaps alone"):
+        Predictor.load(model, protocol=asked)
 
 
 def test_its_threshold_stands_in_its_yaml(tmp_path: Path) -> None:

@@ -26,13 +26,13 @@ def test_a_dot_without_a_limb_is_not_drawn() -> None:
     score = np.array([[1, 0.2, 1], [0.9, 0.9, 0]])  # at the threshold is not above it
     poses = ImagePoses("a", (180, 80), DOTS, boxes, xy, score, np.ones(2))
     grey = np.full((80, 180, 3), 90, np.uint8)
-    limbs, people = draw_poses(grey, poses), draw_poses(grey, poses, colours="people")
+    limbs, people = draw_poses(grey, poses, 0.2), draw_poses(grey, poses, 0.2, "people")
     assert (limbs[:, :90] == 90).all()
     assert (people[14:68, 28:68] == 90).all()  # within the first box, below its number
     assert tuple(people[40, 10]) == PEOPLE[0]
     assert tuple(people[20, 120]) == tuple(people[20, 150]) == PEOPLE[1]
     with_more = poses.take(np.array([1]))
-    assert tuple(draw_poses(grey, with_more, colours="people")[20, 120]) == PEOPLE[0]
+    assert tuple(draw_poses(grey, with_more, 0.2, "people")[20, 120]) == PEOPLE[0]
 
 
 def test_false_people_are_left_out(tmp_path: Path) -> None:
@@ -86,4 +86,4 @@ def test_a_skeleton_without_limbs_is_drawn_as_its_joints() -> None:
     boxes = Boxes(np.array([[10, 10, 60, 60]], np.float32), np.ones(1, np.float32))
     xy = np.array([[[20, 20], [40, 20], [30, 50]]], np.float32)
     poses = ImagePoses("a", (80, 80), bare, boxes, xy, np.ones((1, 3), np.float32), np.ones(1))
-    assert draw_poses(np.zeros((80, 80, 3), np.uint8), poses).any()
+    assert draw_poses(np.zeros((80, 80, 3), np.uint8), poses, 0.2).any()

@@ -179,7 +179,7 @@ def test_sides_have_their_colours() -> None:
     xy = np.array([[[20, 20], [60, 20], [40, 60]]])
     poses = ImagePoses("a", (80, 80), DOTS, Boxes(np.array([[10, 10, 60, 60]]), np.ones(1)), xy,
                        np.array([[1, 1, 0.1]]), np.ones(1))  # fmt: skip
-    picture = draw_poses(np.full((80, 80, 3), 90, np.uint8), poses)
+    picture = draw_poses(np.full((80, 80, 3), 90, np.uint8), poses, 0.2)
     assert tuple(picture[20, 20]) == COLOURS["left"]
     assert tuple(picture[20, 60]) == COLOURS["right"]
     np.testing.assert_allclose(picture[20, 40], COLOURS["middle"], atol=30)  # a thin line, smoothed

@@ -34,7 +34,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 def draw_poses(
     image: NDArray[np.uint8],
     poses: ImagePoses,
-    threshold: float = 0.2,
+    threshold: float,
     colours: Colours = "limbs",
 ) -> NDArray[np.uint8]:
     """A copy of the RGB image (H, W, 3) with everybody's limbs and joints.

@@ -22,7 +22,7 @@ from poised.crops import (
 from poised.foreign_models import NONE, Fields, describe
 from poised.heads import decode_movenet, decode_places, decode_simcc, merge_movenet, merge_simcc
 from poised.heatmaps import Decoder, decode, merge_flip, merge_scales
-from poised.protocol import AS_MEANT, Protocol, check_alike
+from poised.protocol import AS_MEANT, Protocol, check_alike, check_asked
 from poised.runtime import ModelError, Session
 from poised.scores import chances_near, expected_oks, mean_above
 from poised.types import Skeleton
@@ -50,9 +50,10 @@ class Estimator:
     padding: how much boxes grow; None takes the model's own. foreign: see `describe`.
 
     Where a model's maps are chances (`poised train` with softmax), a keypoint's score is its chance
-    to be within a tenth of the box's longer side, and a pose's quality its expected OKS; else they
-    are the map's maximum (of other outputs, see heads.py), and the mean of those scores that are
-    above `counted`. MoveNet's finished poses are not averaged with the mirrored crop's.
+    to be within a tenth of the box's longer side, and a pose's quality its expected OKS; else, and
+    where the protocol has a threshold of its own or an image pyramid, they are the map's maximum
+    (of other outputs, see heads.py), and the mean of those scores that are above `counted`.
+    MoveNet's finished poses are not averaged with the mirrored crop's.
     """
 
     def __init__(
@@ -72,16 +73,13 @@ class Estimator:
         self.family: str = notes.get("family", "heatmaps")
         if padding is not None and not 0 < padding < math.inf:
             raise ModelError(f"padding is {padding}, must be positive")
-        if self.family != "heatmaps" and (protocol.decoder or protocol.scales != (1.0,)):
-            raise ModelError(
-                f"{self.session.path}: a protocol's decoder and scales are for models that give "
-                f"heatmaps alone, this one gives {self.family}"
-            )
+        check_asked(protocol, self.family, self.session.path)
         self.flip, self.protocol = flip and self.family != "movenet-pose", protocol
         self.padding: float = notes["padding"] if padding is None else padding
         self.shift = notes["crop"] != "unbiased" if protocol.shift is None else protocol.shift
         self.decoder: Decoder = protocol.decoder or notes["decoder"]
-        self.chances = bool(notes.get("chances")) and protocol.counted is None
+        single = protocol.scales == (1.0,)  # an enlarged map holds another sum
+        self.chances = bool(notes.get("chances")) and single and protocol.counted is None
         self.counted = USUALLY_COUNTED if protocol.counted is None else protocol.counted
         self.skeleton = Skeleton.from_dict(notes["skeleton"], source=str(self.session.path))
         self.size: tuple[int, int] = tuple(notes["input_wh"])
@@ -222,6 +220,12 @@ class Estimator:
         every = []
         for session, roles in zip(self.sessions, self.roles, strict=True):
             found = session.run(np.ascontiguousarray(fed))
+            if any(len(values) != len(fed) for values in found.values()):
+                answered = ", ".join(f"{len(values)}" for values in found.values())
+                raise ModelError(
+                    f"{session.path}: answers {answered} of {len(fed)} images; export it with a "
+                    "free number of images, or with a fixed one"
+                )
             every.append({role: found[name] for role, name in roles.items()})
             maps = every[-1].get("heatmaps")
             if maps is not None and maps.shape[1] != len(self.skeleton):

@@ -20,7 +20,7 @@ from poised.files import written_whole
 from poised.losses import log_chances
 from poised.nets import build
 from poised.pretrained import WeightsError, fill
-from poised.read_recipe import RecipeError, load_recipe
+from poised.read_recipe import RecipeError, load_recipe, validated
 from poised.recipe import Recipe
 from poised.types import Skeleton
 
@@ -86,7 +86,8 @@ def exported(weights: Path, recipe: Recipe | None = None) -> tuple[nn.Module, Re
     """
     tensors, notes = read_tensors(weights)
     if recipe is None and "recipe" in notes:
-        recipe, network = Recipe.model_validate(notes["recipe"]), load_network(weights)
+        recipe = validated(notes["recipe"], f"{weights}, the recipe within it")
+        network = load_network(weights)
     else:
         recipe = recipe or _recipe_beside(weights)
         if "network" not in notes:

@@ -67,7 +67,10 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "padding": (lambda v: _number(v) and v > 0, "a positive number"),
     "crop": (lambda v: v in get_args(CropKind), f"one of {', '.join(get_args(CropKind))}"),
     "decoder": (lambda v: v in get_args(Decoder), f"one of {', '.join(get_args(Decoder))}"),
-    "input_wh": (lambda v: _numbers(v, 2, True), "width and height"),
+    "input_wh": (
+        lambda v: _numbers(v, 2, True) and all(side == int(side) for side in v),
+        "width and height, whole numbers",
+    ),
     "threshold": (lambda v: _number(v) and 0 <= v <= 1, "a number from 0 to 1"),
     "nms": (lambda v: _number(v) and 0 <= v <= 1, "a number from 0 to 1"),
 }
@@ -87,6 +90,8 @@ def describe(session: Session, said: Fields = NONE) -> dict[str, Any]:
                 f"{path}: says itself how it is fed; {', '.join(said)} are for other people's files"
             )
         return session.metadata
+    if {"dets", "labels"} <= set(session.output_shapes):
+        raise ModelError(f"{path}: gives dets and labels, it is a detector: use it as --detector")
     said = read_fields(beside(path)) | checked(said, "the options")
     nhwc = len(session.input_shape) == 4 and session.input_shape[1] != 3
     nhwc = nhwc and session.input_shape[3] == 3
@@ -143,7 +148,7 @@ def _input_size(session: Session, nhwc: bool, said: Fields) -> tuple[int, int]:
         )
     height, width = shape[1:3] if nhwc else shape[2:]
     if width is not None and height is not None:
-        if said.get("input_wh", [width, height]) != [width, height]:
+        if tuple(said.get("input_wh", (width, height))) != (width, height):
             raise ModelError(
                 f"{session.path}: its input is {width} x {height}, input_wh says {said['input_wh']}"
             )
@@ -257,7 +262,9 @@ def read_fields(path: Path) -> dict[str, Any]:
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: not YAML: {error}") from error
+        raise ModelError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if fields is None:
+        return {}
     if not isinstance(fields, dict):
         raise ModelError(f"{path}: expected fields, got {type(fields).__name__}")
     fields = checked(fields, str(path))

@@ -13,7 +13,7 @@ from poised.boxes.letterbox import letterbox
 from poised.boxes.yolo_pose import column_axis, decode_yolo_pose
 from poised.estimate import USUALLY_COUNTED, Image
 from poised.foreign_models import Fields, describe
-from poised.protocol import Protocol
+from poised.protocol import Protocol, check_asked
 from poised.runtime import ModelError, Session
 from poised.types import Boxes, Skeleton
 
@@ -47,6 +47,7 @@ class OneShot:
     """
 
     def __init__(self, session: Session, notes: dict[str, Any], protocol: Protocol) -> None:
+        check_asked(protocol, "yolo-pose", session.path)
         self.session, self.sessions, self.notes, self.protocol = session, [session], notes, protocol
         self.skeleton = Skeleton.from_dict(notes["skeleton"], source=str(session.path))
         self.size: tuple[int, int] = tuple(notes["input_wh"])

@@ -74,7 +74,8 @@ def start_network(
 
     A part is one of the network's own modules, of which the file has every tensor or none. anew:
     names' beginnings, as "head" or "pyramid.lateral.3", that start anew in any case. Says what the
-    file has beyond the network, e.g. where that is cut short.
+    file has beyond the network in a part of both, e.g. where that is cut short; raises WeightsError
+    where it has a part that the network lacks.
     """
     own = network.state_dict()
     tensors = read_tensors(Path(weights))[0]
@@ -87,6 +88,10 @@ def start_network(
         for key in own
         if key.split(".")[0] not in known or f"{key}.".startswith(tuple(f"{a}." for a in anew))
     }
+    strange = sorted(known - {key.split(".")[0] for key in own})
+    if strange:
+        parts = f"parts that {type(network).__name__} lacks: {', '.join(strange)}"
+        raise WeightsError(f"{weights} is of another network; it has {parts}")
     unused = {".".join(key.split(".")[:2]) for key in tensors if key not in own}
     if unused:
         say(f"{weights}: in it, not used: {', '.join(sorted(unused))}")

@@ -12,7 +12,7 @@ from poised.runtime import ModelError
 from poised.scores import PoseNms
 
 ALIKE = ("input_wh", "crop", "stride", "skeleton", "mean", "std")  # of models that are averaged
-ALIKE_TOO = ("family", "bgr", "split")  # where they are other people's; ours have none
+ALIKE_TOO = ("chances", "sigma", "blacked", "family", "bgr", "split")  # not all files have these
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,10 @@ class Protocol:
 
     shift: the mirrored maps by one pixel; None does so for classic crops. scales: of an image
     pyramid, averaged. decoder: of the heatmaps, None for the model's own. rescore: a pose's score
-    is its box's x its mean keypoint's, of those of a score above `counted` (None: the model's own,
-    or 0.2), else its box's. pose_nms: which of an image's poses are
-    dropped, by OKS, and its threshold; None: hard above SAME_PERSON, but none of given boxes.
+    is its box's x its quality (see `Estimator`), else its box's. counted: a keypoint score above
+    which it counts in the mean that is the quality then, as in the papers; None: the model's own
+    way. pose_nms: which of an image's poses are dropped, by OKS, and its threshold; None: hard
+    above SAME_PERSON, but none of given boxes.
     public: as HRNet's public code has it, on which figures of classic crops rest: scores above 1
     stay, poses are alike by the area of the grown boxes, annotated boxes are cleaned.
     """
@@ -38,6 +39,15 @@ class Protocol:
 
 
 AS_MEANT = Protocol()  # no paper's: as the model says
+
+
+def check_asked(protocol: Protocol, family: str, path: Path) -> None:
+    """Raise ModelError where the protocol asks of a model what is had of plain heatmaps alone."""
+    if family != "heatmaps" and (protocol.decoder or protocol.scales != (1.0,)):
+        raise ModelError(
+            f"{path}: a protocol's decoder and scales are for models that give heatmaps alone, "
+            f"this one gives {family}"
+        )
 
 
 def check_alike(paths: Sequence[Path], described: Sequence[Mapping[str, Any]]) -> None:

@@ -39,16 +39,23 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         values = _read(name_or_path)
         for override in overrides:
             _set(values, override)
-        return Recipe.model_validate(values)
+        return validated(values, f"recipe {name_or_path}")
     except yaml.YAMLError as error:
-        raise RecipeError(f"recipe {name_or_path}: not YAML: {error}") from error
+        reason = " ".join(str(error).split())
+        raise RecipeError(f"recipe {name_or_path}: not YAML: {reason}") from error
+
+
+def validated(values: Any, source: str) -> Recipe:
+    """The recipe of such values; RecipeError names the source and each field that does not fit."""
+    try:
+        return Recipe.model_validate(values)
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {fault['input']!r})"
             + _near(fault["loc"])
             for fault in error.errors()
         )
-        raise RecipeError(f"recipe {name_or_path}: {faults}") from error
+        raise RecipeError(f"{source}: {faults}") from error
 
 
 def _near(place: tuple[int | str, ...]) -> str:

@@ -195,8 +195,9 @@ class Test(_Part):
     nms: of the boxes, with its overlap or Soft-NMS's sigma; enlarge: box growth
     besides the model's own.
     flip: averaged with the mirrored crop, `shift`ed by one pixel; scales: an image pyramid's.
-    decoder: of the heatmaps, null for the model's own. rescore: pose score = box score x mean of
-    the keypoint scores above `threshold`, null for the model's own. pose_nms: by OKS, null for what
+    decoder: of the heatmaps, null for the model's own. rescore: pose score = box score x the pose's
+    own; threshold: that is the mean of the keypoint scores above it, null for the model's own way;
+    pose_nms: by OKS, null for what
     suits the boxes. crowd: CrowdPose's crowd indices where medium and hard begin. ensemble: recipes
     whose heatmaps are averaged with this one's.
     """
@@ -250,6 +251,8 @@ class Recipe(_Part):
     def _whole(self) -> Recipe:
         if any(side % 32 for side in self.input.size):
             raise ValueError(f"input.size {self.input.size}: both sides must be multiples of 32")
+        if self.target.model is not None and self.target.loss != "softmax":
+            raise ValueError("target.model teaches with target.loss softmax alone")
         if self.target.kind == "classic" and self.input.crop != "classic":
             raise ValueError("target.kind classic is of an input.crop classic, not unbiased")
         if any(further.also for further in self.dataset.also) or self.dataset.rename:

@@ -53,7 +53,7 @@ def chances_near(chances: Floats, xy: Floats, reach: Floats) -> NDArray[np.float
     half = (math.sqrt(math.pi) / 2 * reach)[:, None, None]
     x, y = (np.abs(away) for away in _away(chances, xy))
     near = _within(chances, (half + 0.5 - x).clip(0, 1), (half + 0.5 - y).clip(0, 1))
-    return near.clip(0, 1)  # averaged maps of a pyramid may add up to more
+    return near.clip(0, 1)  # rounding may leave a little more
 
 
 def expected_oks(chances: Floats, xy: Floats, sides: Floats, sigmas: Floats) -> NDArray[np.float32]:

@@ -163,7 +163,7 @@ class Skeleton:
         try:
             values = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise SkeletonError(f"{path}: not YAML: {error}") from error
+            raise SkeletonError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(values, dict):
             raise SkeletonError(
                 f"{path}: expected a mapping of fields, got {type(values).__name__}"

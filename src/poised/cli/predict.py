@@ -54,7 +54,9 @@ def predict(
     flip: Annotated[bool, typer.Option(help="Average with the mirrored crop.")] = True,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Keypoints above it are sure: drawn, and counted. 0 to 1; default: 0.5."),
+        typer.Option(
+            help="Keypoints above it are sure: drawn, counted. Default: 0.5, public models 0.2."
+        ),
     ] = None,
     min_score: Annotated[
         float | None,
