@@ -27,7 +27,9 @@ HEAD = """# What a score says
 
 A keypoint's score is the chance, as the network sees it, that the joint lies within a tenth of the
 box's longer side of where it is said to be: what its map, a distribution over pixels and "nowhere",
-holds there. Nothing is fitted afterwards. A keypoint over 0.5 is called sure, and is drawn.
+holds there. Nothing is fitted afterwards, but for one number of `coco17-small`, by which its logits
+are multiplied (`export.sharpness`, chosen on train2017). A keypoint over 0.5 is called sure, and is
+drawn.
 
 A pose's score is its box's score times the OKS that the maps themselves expect: each joint's
 expected similarity, added and divided by the number of joints expected in the crop and one more. In

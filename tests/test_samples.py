@@ -18,7 +18,7 @@ from poised.runtime import Session, bundled_models
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "samples"
 GOLDEN = Path(__file__).with_name("golden.json")
 needs_models = pytest.mark.skipif(
-    {"coco17", "person"} - set(bundled_models()) != set(),
+    {"coco17", "coco17-small", "person"} - set(bundled_models()) != set(),
     reason="no bundled models in this checkout",
 )
 
@@ -55,7 +55,7 @@ def test_sure_joints_lie_in_or_near_their_boxes() -> None:
 
 
 @needs_models
-@pytest.mark.parametrize("model", ["coco17", "person"])
+@pytest.mark.parametrize("model", ["coco17", "coco17-small", "person"])
 def test_the_engines_give_the_same(model: str) -> None:
     """On the mean within 1% of the largest value: a CPU with bf16 uses it in OpenVINO."""
     pytest.importorskip("onnxruntime")

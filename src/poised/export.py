@@ -35,13 +35,16 @@ class PoseModel(nn.Module):
         self.network = network
         self.softmax = recipe.target.loss == "softmax"
         self.absent = recipe.target.absent
+        self.sharpness = recipe.export.sharpness
         self.peak = 2 * math.pi * recipe.target.sigma**2  # 1 / the height of a sure, perfect map
 
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = self.network(images)[-1]
         if not self.softmax:
             return maps
-        chance = log_chances(maps, self.absent)[..., : maps.shape[2] * maps.shape[3]].exp()
+        chance = log_chances(maps * self.sharpness, self.absent)[
+            ..., : maps.shape[2] * maps.shape[3]
+        ].exp()
         return (chance * self.peak).view_as(maps)
 
 

@@ -26,7 +26,7 @@ from poised.types import Boxes, ImagePoses
 
 SURE = 0.5  # a chance over which a keypoint is more likely right than not
 SAME_PERSON = 0.7  # OKS over which two poses of detected boxes are one person's
-MIN_SCORE, MIN_JOINTS = 0.08, 3  # of a detected person; docs/false_people.md says how chosen
+MIN_SCORE, MIN_JOINTS = 0.15, 3  # of a detected person; docs/false_people.md says how chosen
 
 
 @dataclass(frozen=True)

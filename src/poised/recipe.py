@@ -175,13 +175,15 @@ class Export(_Part):
     """How the model is used: what its file tells the predictor.
 
     padding: box growth at prediction, where boxes are tight; decoder: null for what `test` says, or
-    unbiased; threshold and nms: a detector's. precision: of the weights in the files; fp16 is half
+    unbiased; threshold and nms: a detector's. sharpness: by which a softmax's logits are multiplied,
+    so that chances hold (docs/scores.md). precision: of the weights in the files; fp16 is half
     the size, and costs up to 0.35 AP where maps fit sharply.
     """
 
     padding: Positive = 1.25
     decoder: Decoder | None = None
     size: tuple[int, int] | None = None
+    sharpness: Positive = 1.0
     precision: Literal["fp16", "fp32"] = "fp16"
     threshold: Share = 0.3
     nms: Share = 0.5

@@ -60,7 +60,7 @@ def predict(
     ] = None,
     min_score: Annotated[
         float | None,
-        typer.Option(help="Least pose score, 0 to 1; default: 0.08, or 0 of given boxes."),
+        typer.Option(help="Least pose score, 0 to 1; default: 0.15, or 0 of given boxes."),
     ] = None,
     min_joints: Annotated[
         int | None,
