@@ -190,6 +190,21 @@ def test_a_joint_that_is_nowhere_scores_nothing() -> None:
     assert scores[2] < 1e-6
 
 
+def test_a_sharper_model_has_larger_logits() -> None:
+    """Twice the logits, nowhere's of 0 too, are the squares of all chances, brought to 1 again."""
+    torch.manual_seed(0)
+    maps = torch.randn(1, 17, 6, 4)
+
+    class Fixed(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
+            return (maps,)
+
+    sharp = PoseModel(Fixed(), load_recipe("coco17", ["export.sharpness=2"]))(torch.zeros(1))
+    chances = log_chances(maps, absent=True).exp().square()
+    want = (chances / chances.sum(-1, keepdim=True))[..., :-1] * 2 * np.pi
+    torch.testing.assert_close(sharp.flatten(2), want)
+
+
 def test_a_joint_outside_the_crop_is_taught_to_be_nowhere(shared: Path) -> None:
     people, skeleton = read_people("coco", shared / "data" / "coco2017", "train2017")
     person = next(p for p in people if p.visible.all())

@@ -175,9 +175,9 @@ class Export(_Part):
     """How the model is used: what its file tells the predictor.
 
     padding: box growth at prediction, where boxes are tight; decoder: null for what `test` says, or
-    unbiased; threshold and nms: a detector's. sharpness: by which a softmax's logits are multiplied,
-    so that chances hold (docs/scores.md). precision: of the weights in the files; fp16 is half
-    the size, and costs up to 0.35 AP where maps fit sharply.
+    unbiased; threshold and nms: a detector's. sharpness: multiplies a softmax's logits, so that
+    its chances hold (docs/scores.md). precision: of the weights in the files; fp16 is half the
+    size, and costs up to 0.35 AP where maps fit sharply.
     """
 
     padding: Positive = 1.25
