@@ -17,7 +17,13 @@ from typer.testing import CliRunner
 from poised.augment import hide_a_part, jitter_sides
 from poised.boxes.detector import Detector
 from poised.boxes.nms import nms
-from poised.checkpoint import load_network, save_tensors
+from poised.checkpoint import (
+    describe_network,
+    find_weights,
+    load_network,
+    read_tensors,
+    save_tensors,
+)
 from poised.cli import app
 from poised.crops import crop_matrices, cut, grown
 from poised.datasets import read_people
@@ -96,6 +102,18 @@ def test_a_network_cut_short_starts_from_the_whole_one(tmp_path: Path) -> None:
         start_network(short, str(tmp_path / "wrapped.safetensors"))
     with pytest.raises(WeightsError, match=r"of another shape: pyramid\.lateral\.3"):
         start_network(short, str(tmp_path / "whole.safetensors"), anew[1:], say=told.append)
+
+
+def test_the_small_recipe_starts_from_the_bundled_model(tmp_path: Path) -> None:
+    """By name, from any folder; another name is refused with those there are."""
+    recipe = load_recipe("coco17-small")
+    small = build(**describe_network(recipe, 17))
+    told: list[str] = []
+    start_network(small, str(recipe.network.weights), recipe.network.anew, say=told.append)
+    whole = read_tensors(find_weights(str(recipe.target.model)))[0]
+    torch.testing.assert_close(small.state_dict()["head.1.weight"], whole["head.1.weight"].float())
+    with pytest.raises(ValueError, match="no bundled model of that name"):
+        start_network(small, "coco71")
 
 
 def test_a_teachers_maps_are_learnt_where_nothing_is_labelled() -> None:

@@ -16,6 +16,7 @@ from poised.files import written_whole
 from poised.nets import build
 from poised.nets.rtmdet import CHANNELS
 from poised.recipe import Recipe
+from poised.runtime import find_model
 from poised.types import Skeleton
 
 
@@ -50,6 +51,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file: {error}") from error
+
+
+def find_weights(name_or_path: str | Path) -> Path:
+    """The weights of a bundled model's name, or of a path; ModelError for another name."""
+    path = Path(name_or_path)
+    return path if path.suffix else find_model(name_or_path).with_suffix(".safetensors")
 
 
 def describe_network(recipe: Recipe, joints: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from poised.checkpoint import read_tensors, save_tensors
+from poised.checkpoint import find_weights, read_tensors, save_tensors
 from poised.files import written_whole
 from poised.nets.efafnet import FASMBottleneck, from_res2net
 from poised.nets.efficientnet_lite import EfficientNetLite0, fold_published
@@ -78,7 +78,7 @@ def start_network(
     where it has a part that the network lacks.
     """
     own = network.state_dict()
-    tensors = read_tensors(Path(weights))[0]
+    tensors = read_tensors(find_weights(weights))[0]
     unmet = [name for name in anew if not any(f"{key}.".startswith(f"{name}.") for key in own)]
     if unmet:
         raise WeightsError(f"network.anew: {type(network).__name__} has no {', '.join(unmet)}")

@@ -23,8 +23,8 @@ class _Part(BaseModel):
 class Network(_Part):
     """name: a key of poised.nets.NETWORKS; options: its other arguments; weights: where to start.
 
-    weights: a .safetensors file with the network's own names to start from, or null. anew: the
-    modules that start at random all the same, by their names' beginnings.
+    weights: a bundled model's name, or a .safetensors file with the network's own names, to start
+    from, or null. anew: the modules that start at random all the same, by their names' beginnings.
     """
 
     name: str
@@ -103,8 +103,9 @@ class Target(_Part):
     sigma: of a heatmap's Gaussian, in its pixels. kind: centred where the keypoint is, or
     "classic", on the nearest pixel, as in Simple Baseline's and HRNet's code. absent: a joint
     outside the crop is learnt to be nowhere, not left out; its score is its chance to be where it
-    is said to be. model: weights that `poised train` wrote of a pose network for the same crops;
-    its maps of every joint, labelled or not, are learnt beside the labels.
+    is said to be. model: a bundled one's name, or weights that `poised train` wrote, of a pose
+    network for the same crops; its maps of every joint, labelled or not, are learnt beside the
+    labels.
     """
 
     loss: Literal["paper", "softmax", "squared", "taught"] = "softmax"
@@ -112,7 +113,7 @@ class Target(_Part):
     kind: Literal["exact", "classic"] = "exact"
     absent: bool = False
     teacher: Teacher | None = None
-    model: Path | None = None
+    model: str | None = None
 
 
 class Augment(_Part):

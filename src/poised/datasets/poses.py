@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from poised.augment import augmented_matrix, half_body_box, hide_a_part, jitter_colour, jitter_sides
-from poised.checkpoint import load_network
+from poised.checkpoint import find_weights, load_network
 from poised.crops import apply, clean_boxes, crop_to_heatmap, cut, grown
 from poised.datasets.person import Person
 from poised.heatmaps import Maps, encode_classic, encode_gaussian
@@ -42,7 +42,7 @@ class PoseCrops:
         self.people, self.skeleton, self.recipe = people, skeleton, recipe
         self.teacher: nn.Module | None = None
         if recipe.target.model is not None:
-            self.teacher = load_network(recipe.target.model)
+            self.teacher = load_network(find_weights(recipe.target.model))
             self.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.sources = sources or [recipe.dataset] * len(people)
         self.channels = len(skeleton)
