@@ -6,7 +6,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test format clean
+.PHONY: demo test test-long format clean
 
 demo: .venv/core.stamp
 	$(BIN)/poised predict data/samples --out demo
@@ -17,6 +17,9 @@ test: .venv/full.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
+
+test-long: .venv/full.stamp
+	$(BIN)/python -m pytest -q -m "long or not long"
 
 format: .venv/full.stamp
 	$(BIN)/ruff check --fix .

@@ -22,8 +22,9 @@ from poised.interrupt import Interrupted
 from poised.nets import NETWORKS
 from poised.read_recipe import load_recipe
 from poised.recipe import Recipe
-from poised.resume import TrainingState, cut_log, optimiser_tensors, restore_optimiser
+from poised.resume import TrainingState, optimiser_tensors, restore_optimiser
 from poised.train import train
+from poised.training_log import TrainingLog
 
 Hook = Callable[[int], None]  # called with the number of the step, before it is taken
 
@@ -162,7 +163,7 @@ def test_moments_lie_where_and_as_their_weights_do() -> None:
     other = torch.optim.AdamW([far])
     mean = {"weight": torch.empty_like(far)}
     saved = {**kept, "average.weight": torch.zeros(8, 4, 3, 3)}
-    notes = {"epoch": 1, "place": 2, "step": 3, "seconds": 4.0}
+    notes = {"step": 3, "seconds": 4.0}
     TrainingState({}, nn.Identity(), other, mean).restore((saved, notes))
     assert mean["weight"].device.type == other.state[far]["exp_avg"].device.type == "meta"
     assert other.state[far]["exp_avg"].dtype == torch.bfloat16
@@ -170,15 +171,20 @@ def test_moments_lie_where_and_as_their_weights_do() -> None:
 
 
 def test_rows_after_the_saved_step_and_torn_ones_are_cut(tmp_path: Path) -> None:
-    table = tmp_path / "metrics.csv"
+    table = tmp_path / "log" / "metrics.csv"
+    table.parent.mkdir()
     for written, kept in (
         (b"step,loss\r\n1,0.5\r\n21,0.4\r\n41,0.3\r\n", b"step,loss\r\n1,0.5\r\n21,0.4\r\n"),
         (b"step,loss\r\n1,0.5\r\n2", b"step,loss\r\n1,0.5\r\n"),
         (b"step,lo", b""),
     ):
         table.write_bytes(written)
-        cut_log(table, 21)
+        TrainingLog(tmp_path).cut(21)
         assert table.read_bytes() == kept
+    lines = table.with_suffix(".jsonl")
+    lines.write_text('{"step": 21, "loss": 0.4}\n{"step": 41, "loss": 0.3}\n{"step": 2')
+    TrainingLog(tmp_path).cut(21)
+    assert lines.read_text() == '{"step": 21, "loss": 0.4}\n'
 
 
 @pytest.mark.parametrize(
@@ -292,15 +298,6 @@ with locked(pathlib.Path(sys.argv[1])):
         process.kill()
         process.wait()
         start(small("optimise.epochs=1"), tmp_path)
-
-
-def test_one_of_several_processes_is_refused(
-    start: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match=r"one of 2 processes.*without torchrun"):
-        start(small(), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
 
 
 def test_the_command_says_what_to_do_and_does_it(

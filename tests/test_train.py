@@ -13,7 +13,6 @@ torch.set_num_threads(1)  # tensors this small only wait for each other's thread
 
 import onnx
 from onnx import numpy_helper
-from typer.testing import CliRunner
 
 from poised.boxes.detector import Detector
 from poised.boxes.nms import nms
@@ -24,7 +23,6 @@ from poised.checkpoint import (
     read_tensors,
     save_tensors,
 )
-from poised.cli import app
 from poised.datasets.lspet import read_lspet
 from poised.datasets.mosaics import Mosaics, listed_pictures
 from poised.datasets.poses import PoseCrops
@@ -141,7 +139,7 @@ def test_networks_learn_eight_people_by_heart(lspet: Path, name: str) -> None:
 
 def test_a_loss_that_is_not_finite_stops_the_run(lspet: Path, tmp_path: Path) -> None:
     arguments = [f"dataset.root={lspet}", *TINY, "input.mean=[.nan, 0, 0]"]
-    with pytest.raises(TrainingError, match="the loss is nan at epoch 0, step 0"):
+    with pytest.raises(TrainingError, match="the loss is nan at epoch 0, step 1"):
         train(load_recipe("lsp14", arguments), tmp_path / "run", say=lambda _: None)
 
 
@@ -364,15 +362,6 @@ def test_a_papers_recipe_trains_on_other_data(lspet: Path, tmp_path: Path, optim
     state = read_tensors(tmp_path / "run" / "state.safetensors")[0]
     key = "predict.weight"
     assert torch.equal(state[f"average.{key}"], state[f"network.{key}"])
-
-
-def test_a_run_says_that_its_backbone_does_not_start_as_the_papers(tmp_path: Path) -> None:
-    arguments = ["train", "cpn", f"dataset.root={tmp_path}", "--out", str(tmp_path / "run")]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 2  # no data there
-    assert "The paper starts the backbone from ImageNet weights" in result.output
-    quiet = CliRunner().invoke(app, [*arguments, "backbone.weights=resnet50.pth"])
-    assert "The paper starts" not in quiet.output
 
 
 def test_a_mirrored_crop_has_its_sides_exchanged(lspet: Path) -> None:

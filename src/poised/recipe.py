@@ -147,10 +147,16 @@ class Optimise(_Part):
     backbone: the backbone's learning rate as a fraction of `lr`; slow: the network's modules that
     learn at that rate, where more than the backbone starts from weights; warm_up: a fraction of
     all.
-    step: how many of a batch the device holds at once, the gradients of such parts being added up;
-    null: all. A batch norm then sees the parts, and a loss that divides by its labelled joints
-    does so part by part.
+    batch: of all devices together. step: how many of its share a device holds at once, the
+    gradients of such parts being added up; null: as many as fit. A batch norm then sees the parts,
+    and a loss that divides by its labelled joints does so part by part. sync_norms: batch norms see
+    what all GPUs hold at once.
     clip: greatest norm of the gradient, null for none; average: the weights' running mean's decay.
+    precision: as Fabric names it; compile: by torch.compile. workers: processes that read the data,
+    for each device; null: a core each, but one.
+    devices: how many the paper had, where it says so; `train` tells when it runs on others.
+    validate_every: so many epochs the test split is scored, and the best weights kept; null: never.
+    patience: end after so many validations that brought nothing.
     """
 
     optimiser: Literal["adamw", "adam", "rmsprop"] = "adamw"
@@ -167,8 +173,13 @@ class Optimise(_Part):
     minutes: Positive | None = None
     clip: Positive | None = 5.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.998
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    workers: Annotated[int, Field(ge=0)] = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    compile: bool = False
+    sync_norms: bool = False
+    workers: Annotated[int, Field(ge=0)] | None = None
+    devices: Annotated[int, Field(gt=0)] | None = None
+    validate_every: Annotated[int, Field(gt=0)] | None = None
+    patience: Annotated[int, Field(gt=0)] | None = None
     seed: int = 0
 
 

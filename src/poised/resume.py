@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from poised.checkpoint import read_tensors, save_tensors
-from poised.files import write_bytes
 
 STATE = "state.safetensors"
 FREE = (  # fields of a recipe that may change on the way: they do not say what a step does
@@ -28,8 +27,12 @@ FREE = (  # fields of a recipe that may change on the way: they do not say what 
     "optimise.epochs",
     "optimise.minutes",
     "optimise.workers",
+    "optimise.devices",
+    "optimise.validate_every",
+    "optimise.patience",
 )
 
+COUNTED = ("step", "seconds", "validated", "best", "best_step")  # numbers of a state
 Saved = tuple[dict[str, Tensor], dict[str, Any]]  # a state's tensors and notes
 
 
@@ -38,25 +41,29 @@ class TrainingState:
     """All that a training is between two steps.
 
     about: what is trained, {"recipe": its values, "samples": how many there are}.
-    average: the running mean of the network's state; place: the samples of the epoch that are done.
+    average: the running mean of the network's state; scaler: of fp16's losses. step: how many are
+    done, which says where in the data it is; validated: the last one that was validated; best: the
+    best figure, None before any, and the step that it is of.
     """
 
     about: dict[str, Any]
     network: nn.Module
     optimiser: torch.optim.Optimizer
     average: dict[str, Tensor]
-    epoch: int = 0
-    place: int = 0
+    scaler: torch.amp.GradScaler | None = None
     step: int = 0
     seconds: float = 0.0
+    validated: int = 0
+    best: float | None = None
+    best_step: int = 0
 
     def save(self, out: Path) -> None:
         """Write out/state.safetensors, whole or not at all."""
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
-        tensors |= {f"random.{name}": kind.get_rng_state() for name, kind in _random().items()}
-        notes = {"epoch": self.epoch, "place": self.place, "step": self.step}
-        notes |= {"seconds": self.seconds} | self.about
+        notes = {name: getattr(self, name) for name in COUNTED} | self.about
+        if self.scaler is not None:
+            notes["scaler"] = self.scaler.state_dict()
         save_tensors(out / STATE, tensors | optimiser_tensors(self.optimiser), notes)
 
     def restore(self, saved: Saved) -> None:
@@ -68,11 +75,10 @@ class TrainingState:
         for name, value in self.average.items():
             value.copy_(tensors[f"average.{name}"])
         restore_optimiser(self.optimiser, tensors)
-        for name, kind in _random().items():
-            if f"random.{name}" in tensors:  # else it was saved on another kind of device
-                kind.set_rng_state(tensors[f"random.{name}"])
-        self.epoch, self.place = notes["epoch"], notes["place"]
-        self.step, self.seconds = notes["step"], notes["seconds"]
+        for name in COUNTED:
+            setattr(self, name, notes.get(name, getattr(self, name)))  # old states have two
+        if self.scaler is not None and "scaler" in notes:
+            self.scaler.load_state_dict(notes["scaler"])
 
 
 def find_state(out: Path, about: Mapping[str, Any]) -> Saved | None:
@@ -123,17 +129,6 @@ def put_away(out: Path) -> Path | None:
     return folder
 
 
-def cut_log(path: Path, step: int) -> None:
-    """Take out of a CSV file the rows after `step` (its first column), and a line without an end.
-
-    A run that goes on from `step` will write them again.
-    """
-    if path.is_file():
-        lines = [line for line in path.read_bytes().splitlines(True) if line.endswith(b"\n")]
-        rows = [line for line in lines[1:] if int(line.split(b",")[0]) <= step]
-        write_bytes(path, b"".join(lines[:1] + rows))
-
-
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimiser's state, flat: `optimiser.<parameter>.<name>`."""
     return {
@@ -159,11 +154,6 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
             put_back = torch.empty_like(weight).copy_(value) if moment else value
             state.setdefault(int(number), {})[name] = put_back
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-
-
-def _random() -> dict[str, Any]:
-    """Where torch draws random numbers (dropout's): the processor, and the GPU if there is one."""
-    return {"cpu": torch} | ({"cuda": torch.cuda} if torch.cuda.is_available() else {})
 
 
 def _shown(value: Any) -> str:

@@ -198,6 +198,8 @@ class Session:
             module, recipe = exported(weights)
         except (ValueError, OSError) as error:  # they name the file and what to do
             raise ModelError(str(error)) from error
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        module.to(device)
         self.metadata = model_metadata(recipe)
         width, height = self.metadata["input_wh"]
         self.input_name, self.input_shape = "images", (None, 3, height, width)
@@ -206,8 +208,10 @@ class Session:
 
         def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
             with torch.inference_mode():
-                outputs = module(torch.from_numpy(images))
-            return [o.numpy() for o in (outputs if isinstance(outputs, tuple) else (outputs,))]
+                outputs = module(torch.from_numpy(images).to(device))
+            return [
+                o.cpu().numpy() for o in (outputs if isinstance(outputs, tuple) else (outputs,))
+            ]
 
         return run
 

@@ -1,82 +1,60 @@
 """The training loop: one recipe in, a model folder out; it may be stopped and resumed anywhere.
 
-out/state.safetensors  weights, their running mean, the optimiser, the place in the data
-out/<name>.safetensors the running mean of the weights: the model
-out/<name>.onnx        the same, exported with what a predictor must know
-out/recipe.yaml, out/log/ (metrics.csv, TensorBoard)
-out/lock               held by the process that trains
+out/state.safetensors       weights, their running mean, the optimiser, how far it is
+out/<name>.safetensors      the running mean of the weights: the model
+out/<name>-best.safetensors as it was when it was validated best
+out/<name>.onnx             the model, exported with what a predictor must know
+out/recipe.yaml, out/log/   see `TrainingLog`
+out/lock                    held by the process that trains
 
-A run that was stopped ends with the weights of one that was not, bit for bit on one machine, if
-the steps and not the clock end it. metrics.csv has each row once; TensorBoard may repeat some.
+A run that was stopped ends with the weights of one that was not, bit for bit on one machine (on a
+GPU where it is `deterministic`), if the steps and not the clock end it. Its tables have each row
+once; TensorBoard may repeat some.
 """
 
 from __future__ import annotations
 
-import csv
 import math
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 import yaml
 from lightning_fabric import Fabric
-from lightning_fabric.loggers.tensorboard import TensorBoardLogger
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from lightning_fabric.loggers.logger import Logger
+from torch import Tensor
 
+from poised.batches import Places, load, usual_workers
 from poised.checkpoint import describe_network, halved, save_tensors
-from poised.cost import measure_cost
 from poised.datasets.training import Samples, open_samples
 from poised.files import locked, write_text
-from poised.interrupt import Interrupted, heard, left_to_the_parent
+from poised.interrupt import Interrupted, heard
+from poised.machine import Machine, TrainingError, agreed, explained, kept_whole
 from poised.nets import build
-from poised.pretrained import start_backbone, start_network
-from poised.recipe import Optimise, Recipe
-from poised.resume import Saved, TrainingState, cut_log, find_state, put_away
+from poised.plan import describe_work, gains_no_more, is_due, left, schedule
+from poised.recipe import Recipe
+from poised.resume import Saved, find_state, put_away
+from poised.set_up import SetUp, batch_size
+from poised.training_log import TrainingLog
+from poised.validate import check_validation, validate
 
 SAVE_EVERY_S = 120.0
-LOG_EVERY = 20  # steps
+LOG_EVERY = 20  # steps, between which nobody waits for the device or for another process
 TIMED = 20  # first steps, by the later half of which the time to come is told
 
 
-class TrainingError(RuntimeError):
-    """A training that must stop: says at which step and what to try."""
-
-
-class _Order(Sampler[tuple[int, int]]):
-    """(epoch, index) in an order that the seed and the epoch alone decide, from a given place."""
-
-    def __init__(self, count: int, seed: int, epoch: int, start: int) -> None:
-        order = np.random.default_rng([seed, epoch]).permutation(count)[start:]
-        self.places = [(epoch, int(index)) for index in order]
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter(self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-
-def schedule(done: float, plan: Optimise) -> float:
-    """The learning rate's factor at a fraction `done` of the training.
-
-    Linear up during `warm_up`; then the epochs in `drops` multiply it by `factor`, or, without
-    any, a cosine goes to zero.
-    """
-    if done < plan.warm_up:
-        return done / plan.warm_up
-    if plan.drops:
-        return float(plan.factor ** sum(done * plan.epochs >= epoch for epoch in plan.drops))
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - plan.warm_up) / (1 - plan.warm_up))))
-
-
 def train(
-    recipe: Recipe, out: Path, *, restart: bool = False, say: Callable[[str], None] = print
+    recipe: Recipe,
+    out: Path,
+    *,
+    restart: bool = False,
+    say: Callable[[str], None] = print,
+    machine: Machine | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> Path:
     """Train to the end, or go on from out/state.safetensors; returns the weights' file.
 
@@ -84,245 +62,272 @@ def train(
     length (optimise.epochs, optimise.minutes) and what does not touch the training: `test`,
     `export`, `optimise.workers`, and where recipe and figures come from (resume.FREE).
     restart: put the run in `out` away into out/earlier-N and begin anew.
+    machine: one device, if None. With several, `train` is called in each process, all of which see
+    `out`; the first writes. loggers: of Fabric, beside our own.
 
-    SIGTERM and Ctrl-C end it after the step that runs: Interrupted, the state saved.
+    SIGTERM and Ctrl-C end it after the step that runs (of several processes, within LOG_EVERY):
+    Interrupted, the state saved.
 
-    Raises TrainingError at a loss that is not finite; ValueError where `out` holds another
-    training (each field is named), where there are too few samples, and in one of several
-    processes (torchrun); BlockingIOError where another process trains in `out`.
+    Raises TrainingError at a loss that is not finite, at a disk that is full, and where a process
+    that reads or that trains beside this one dies; ValueError where `out` holds another
+    training (each field is named) and where there are too few samples; BlockingIOError where
+    another process trains in `out`.
     """
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise ValueError(
-            f"this is one of {os.environ['WORLD_SIZE']} processes (WORLD_SIZE), and each would "
-            "train all of it: training knows one device only as yet; start it without torchrun"
-        )
+    machine = machine or Machine()
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out / "lock"):
-        return _train(recipe, out, restart, say)
+    with ExitStack() as stack:
+        stack.enter_context(machine.settings())
+        log = TrainingLog(out)
+        fabric = machine.start(recipe.optimise.precision, [log.board, *loggers])
+        if fabric.is_global_zero:
+            stack.enter_context(locked(out / "lock"))
+        else:
+            say = _silent
+        return _Training(fabric, recipe, out, log, say).run(restart)
 
 
-def _train(recipe: Recipe, out: Path, restart: bool, say: Callable[[str], None]) -> Path:
-    plan = recipe.optimise
-    board = TensorBoardLogger(out, "log", "")
-    fabric = Fabric(devices=1, precision=plan.precision, loggers=board)
-    torch.manual_seed(plan.seed)
-    samples = open_samples(recipe)
-    about = {"recipe": recipe.model_dump(mode="json"), "samples": len(samples)}
-    found = None if restart else find_state(out, about)
-    kind = describe_network(recipe, samples.channels)
-    network = build(**kind)
-    batch = _batch_size(len(samples), plan, network, say)
-    model, state = _begin(fabric, recipe, network, about, found, say)
-    steps = plan.epochs * (len(samples) // batch)
-    if plan.minutes is None and state.step > steps:
-        raise ValueError(
-            f"the run in {out} has {state.step} steps, optimise.epochs={plan.epochs} asks for "
-            f"{steps}: its model stays; train a shorter one in another folder (--out OTHER)"
-        )
-    if found is not None:
-        say(f"resumed at epoch {state.epoch}, step {state.step}, after {state.seconds:.0f} s")
-    elif restart and (earlier := put_away(out)):
-        say(f"the run that was here -> {earlier}")
-    say(describe_work(recipe, len(samples), batch))
-    table = out / "log" / "metrics.csv"
-    cut_log(table, state.step)
-    whole = recipe.model_dump(mode="json") | {"base": None}  # its base's fields are filled in
-    write_text(out / "recipe.yaml", yaml.safe_dump(whole, sort_keys=False))
-    saved = time.monotonic()
-    begun = saved - state.seconds
-    first, timed = state.step, saved
+def _silent(_: str) -> None:
+    """What the other processes of several say."""
 
-    def fraction() -> float:
-        by_steps = state.step / steps
-        clock = time.monotonic() - begun
-        return by_steps if plan.minutes is None else max(by_steps, clock / (60 * plan.minutes))
 
-    def save() -> None:
-        state.seconds = time.monotonic() - begun
-        state.save(out)
+class _Training:
+    """One run, in one process of it."""
 
-    model.train()
-    batches = _batches(fabric, samples, batch, plan, state)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with heard() as stopped, Progress(*columns) as progress:
-        bar = progress.add_task(recipe.name, total=1.0)
-        while (done := fraction()) < 1:
+    def __init__(
+        self,
+        fabric: Fabric,
+        recipe: Recipe,
+        out: Path,
+        log: TrainingLog,
+        say: Callable[[str], None],
+    ) -> None:
+        self.fabric, self.recipe, self.plan = fabric, recipe, recipe.optimise
+        self.out, self.log, self.say = out, log, say
+        torch.manual_seed(self.plan.seed)
+        self.samples = open_samples(recipe)
+        self.kind = describe_network(recipe, self.samples.channels)
+        network = build(**self.kind)
+        self.batch = batch_size(len(self.samples), fabric.world_size, self.plan, network, say)
+        self.set_up = SetUp(fabric, recipe, network, self.batch)
+        self.epoch_steps = len(self.samples) // self.batch
+        self.steps = self.plan.epochs * self.epoch_steps
+        if self.plan.validate_every:
+            check_validation(recipe)
+
+    def run(self, restart: bool) -> Path:
+        """Train to the end; the model's file."""
+        about = {"recipe": self.recipe.model_dump(mode="json"), "samples": len(self.samples)}
+        found = None if restart else find_state(self.out, about)
+        self.model, state = self.set_up.begin(about, found, self.say)
+        self.state = state
+        if self.plan.minutes is None and state.step > self.steps:
+            raise ValueError(
+                f"the run in {self.out} has {state.step} steps, optimise.epochs="
+                f"{self.plan.epochs} asks for {self.steps}: its model stays; train a shorter one "
+                "in another folder (--out OTHER)"
+            )
+        if self.fabric.is_global_zero:
+            self._prepare_folder(found, restart)
+        self.fabric.barrier()
+        self.begun = time.monotonic() - state.seconds
+        first = self.fabric.is_global_zero
+        try:
+            with heard() as stopped, self.log.progress(self.recipe.name, first) as self.bar:
+                self._loop(stopped)
+        except RuntimeError as error:
+            raise explained(error, self.out, state.step, self.fabric.world_size) from error
+        weights = self._write_model(self.recipe.name)
+        self.say(f"{state.step} steps, {state.seconds:.0f} s -> {weights}")
+        self.log.close()
+        return weights
+
+    def _prepare_folder(self, found: Saved | None, restart: bool) -> None:
+        """What stands in the folder before the first step, and what the user is told."""
+        state = self.state
+        if found is not None:
+            epoch = state.step // self.epoch_steps
+            self.say(f"resumed at epoch {epoch}, step {state.step}, after {state.seconds:.0f} s")
+        elif restart and (earlier := put_away(self.out)):
+            self.say(f"the run that was here -> {earlier}")
+        self.say(describe_work(self.recipe, len(self.samples), self.batch))
+        for line in self.set_up.told:
+            self.say(line)
+        self.log.cut(state.step)
+        whole = self.recipe.model_dump(mode="json") | {"base": None}  # its fields are filled in
+        write_text(self.out / "recipe.yaml", yaml.safe_dump(whole, sort_keys=False))
+
+    def _loop(self, stopped: Callable[[], int | None]) -> None:
+        """Steps, rows of the tables, validations and saves, until the end or a signal."""
+        state, plan = self.state, self.plan
+        batches = self._batches()
+        saved = timed = time.monotonic()
+        first, waited, loss = state.step, 0.0, torch.zeros(())
+        done = agreed(self.fabric, self._fraction())
+        while True:
+            if is_due(state, plan, self.epoch_steps):
+                self._validate()
+                self._save(loss)
+            if done >= 1 or gains_no_more(state, plan, self.epoch_steps):
+                break
             for group in state.optimiser.param_groups:
                 group["lr"] = plan.lr * group["factor"] * schedule(done, plan)
-            loss = _step(fabric, model, state, samples, next(batches), plan)
-            progress.update(bar, completed=done, description=f"epoch {state.epoch} loss {loss:.4f}")
-            if state.step % LOG_EVERY == 1:
-                lr = state.optimiser.param_groups[-1]["lr"]
-                row = {"loss": loss, "lr": lr, "epoch": state.epoch}
-                fabric.log_dict(row, state.step)
-                _append(table, {"step": state.step, **row})
+            before = time.monotonic()
+            batch = next(batches)
+            waited += time.monotonic() - before
+            loss = self._step(batch)
+            beat = state.step % LOG_EVERY == 1 % LOG_EVERY
+            if beat:
+                share = waited / max(1e-9, time.monotonic() - timed) if state.step > first else 0
+                self._report(loss, done, share)
             if state.step == first + TIMED // 2:
-                timed = time.monotonic()
+                timed, waited = time.monotonic(), 0.0
             if state.step == first + TIMED:
                 pace = (time.monotonic() - timed) / (TIMED - TIMED // 2)
-                say(f"{pace:.2f} s a step: {_left(plan, steps - state.step, pace, begun)}")
-            if time.monotonic() - saved > SAVE_EVERY_S:
-                save()
-                if not progress.console.is_terminal:
-                    say(f"{done:.1%} epoch {state.epoch} step {state.step} loss {loss:.4f}")
-                saved = time.monotonic()
-            if (number := stopped()) is not None:
-                save()
-                raise Interrupted(
-                    number, f"stopped at step {state.step}, kept in {out}: the same command goes on"
+                self.say(
+                    f"{pace:.2f} s a step: {left(self.steps - state.step, pace, self._clock())}"
                 )
-    save()
-    weights = out / f"{recipe.name}.safetensors"
-    small = halved(state.average)  # raises where a weight is not finite
-    kept = small if recipe.export.precision == "fp16" else state.average
-    save_tensors(weights, kept, {"network": kind, "recipe": about["recipe"]})
-    say(f"{state.step} steps, {state.seconds:.0f} s -> {weights}")
-    board.finalize("success")
-    return weights
+            if beat or self.fabric.world_size == 1:
+                late = time.monotonic() - saved > SAVE_EVERY_S
+                done, number, late = agreed(self.fabric, (self._fraction(), stopped(), late))
+                if late or number is not None:
+                    self._save(loss)
+                    saved = time.monotonic()
+                if late and not self.log.is_terminal:
+                    self.say(f"{done:.1%} step {state.step} loss {loss.item():.4f}")
+                if number is not None:
+                    raise Interrupted(
+                        number,
+                        f"stopped at step {state.step}, kept in {self.out}: the same command "
+                        "goes on",
+                    )
+            else:
+                done = max(done, state.step / self.steps)
+        self._save(loss)
 
+    def _fraction(self) -> float:
+        """How much of the training is done, by its steps or by the clock."""
+        by_steps = self.state.step / self.steps
+        if self.plan.minutes is None:
+            return by_steps
+        return max(by_steps, (time.monotonic() - self.begun) / (60 * self.plan.minutes))
 
-def describe_work(recipe: Recipe, samples: int, batch: int) -> str:
-    """What a training will do: a line for its user."""
-    cost, epochs = measure_cost(recipe), recipe.optimise.epochs
-    return (
-        f"{samples} to train on, {samples // batch} steps of {batch} an epoch, {epochs} epochs; "
-        f"{recipe.network.name}: {cost.params_m:.2f} M parameters, {cost.macs_g:.2f} G MACs each"
-    )
+    def _clock(self) -> float:
+        """Seconds until the clock ends the training."""
+        if self.plan.minutes is None:
+            return math.inf
+        return self.begun + 60 * self.plan.minutes - time.monotonic()
 
-
-def _left(plan: Optimise, steps: int, pace: float, begun: float) -> str:
-    """How long it takes yet, by its steps, or by the clock where that ends it sooner."""
-    seconds = steps * pace
-    if plan.minutes is not None:
-        seconds = min(seconds, begun + 60 * plan.minutes - time.monotonic())
-    return f"{seconds / 3600:.1f} h to go" if seconds >= 3600 else f"{seconds / 60:.0f} min to go"
-
-
-def _begin(
-    fabric: Fabric,
-    recipe: Recipe,
-    network: nn.Module,
-    about: dict[str, Any],
-    found: Saved | None,
-    say: Callable[[str], None],
-) -> tuple[nn.Module, TrainingState]:
-    """The network on its device and all that its training needs, as found or from the start."""
-    if found is None and recipe.network.weights is not None:
-        start_network(network, recipe.network.weights, recipe.network.anew, say=say)
-    elif found is None:
-        start_backbone(network, recipe.backbone.weights, say=say)
-    model, optimiser = fabric.setup(
-        network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
-        _optimiser(network, recipe),
-    )
-    average = {name: value.clone() for name, value in network.state_dict().items()}
-    state = TrainingState(about, network, optimiser, average)
-    if found is not None:
-        state.restore(found)
-    return model, state
-
-
-def _batch_size(count: int, plan: Optimise, network: nn.Module, say: Callable[[str], None]) -> int:
-    """The recipe's, or all samples where they are fewer; ValueError where nothing can be learnt."""
-    batch = min(plan.batch, count)
-    norms = any(isinstance(part, nn.BatchNorm2d) for part in network.modules())
-    if batch == 0 or (batch == 1 < plan.batch and norms):
-        raise ValueError(
-            f"{count} to train on, where optimise.batch is {plan.batch}: too few, a network "
-            f"{'with' if norms else 'without'} batch norms needs {2 if norms else 1} at least"
+    def _batches(self) -> Iterator[list[Tensor]]:
+        """This process's parts of the batches from the state's step on, on its device."""
+        fabric, plan = self.fabric, self.plan
+        places = Places(
+            len(self.samples),
+            self.batch,
+            plan.seed,
+            self.state.step,
+            fabric.global_rank,
+            fabric.world_size,
         )
-    if batch < plan.batch:
-        say(f"{count} to train on, fewer than optimise.batch {plan.batch}: each step takes all")
-    return batch
+        workers = usual_workers(fabric.world_size) if plan.workers is None else plan.workers
+        loader = load(self.samples, places, workers, fabric.device.type == "cuda")
+        ready = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+        return iter(cast("Iterable[list[Tensor]]", ready))
 
+    def _step(self, batch: list[Tensor]) -> Tensor:
+        """One step of the optimiser and of the running mean: this process's share of the loss.
 
-def _batches(
-    fabric: Fabric, samples: Samples, batch: int, plan: Optimise, state: TrainingState
-) -> Iterator[list[Tensor]]:
-    """Batches from the state's place on, epoch after epoch without end; a rest is dropped."""
-    while True:
-        loader: DataLoader[Any] = DataLoader(
-            cast("Dataset[Any]", samples),
-            batch,
-            sampler=_Order(len(samples), plan.seed, state.epoch, state.place),
-            num_workers=plan.workers,
-            worker_init_fn=left_to_the_parent,
-            drop_last=True,
-            generator=torch.Generator(),  # its own: torch's is left to the network, see resume
-        )
-        yield from cast("Iterable[list[Tensor]]", fabric.setup_dataloaders(loader))
-        state.epoch, state.place = state.epoch + 1, 0
+        Nothing here waits for a GPU. Several processes average their gradients, so that each counts
+        its samples' part of the batch times their number.
+        """
+        fabric, state, plan = self.fabric, self.state, self.plan
+        seed = np.random.SeedSequence([plan.seed, state.step, fabric.global_rank])
+        torch.manual_seed(int(seed.generate_state(1)[0]))  # dropout's: a resumed run draws the same
+        state.optimiser.zero_grad(set_to_none=True)
+        losses = []
+        parts = list(zip(*(torch.split(tensor, self.set_up.part) for tensor in batch), strict=True))
+        for number, part in enumerate(parts, 1):
+            with fabric.no_backward_sync(self.model, enabled=number < len(parts)):
+                images = part[0].contiguous(memory_format=torch.channels_last)
+                loss = self.samples.loss(self.model(images), list(part), self.state.network)
+                loss = loss * (len(images) * fabric.world_size / self.batch)
+                fabric.backward(loss)
+            losses.append(loss.detach())
+        if plan.clip is not None:
+            fabric.clip_gradients(
+                self.model, state.optimiser, max_norm=plan.clip, error_if_nonfinite=False
+            )
+        state.optimiser.step()
+        state.step += 1
+        decay = min(plan.average, state.step / (state.step + 20))
+        _move_average(state.average, state.network.state_dict(), decay)
+        return torch.stack(losses).sum()
 
+    def _report(self, loss: Tensor, done: float, waiting: float) -> None:
+        """A row of the tables; TrainingError where the loss is not finite."""
+        state = self.state
+        value = self._finite(loss)
+        lr = state.optimiser.param_groups[-1]["lr"]
+        epoch = (state.step - 1) // self.epoch_steps
+        self.log.row(self.fabric, state.step, {"loss": value, "lr": lr, "epoch": epoch})
+        self.bar(done, state.step * self.batch, epoch, value, waiting, state.best)
 
-def _step(
-    fabric: Fabric,
-    model: nn.Module,
-    state: TrainingState,
-    samples: Samples,
-    batch: list[Tensor],
-    plan: Optimise,
-) -> float:
-    """One step of the optimiser and of the running mean: the loss before it."""
-    count = len(batch[0])
-    state.optimiser.zero_grad(set_to_none=True)
-    losses = []
-    for part in zip(*(torch.split(tensor, plan.step or count) for tensor in batch), strict=True):
-        images = part[0].contiguous(memory_format=torch.channels_last)
-        loss = samples.loss(model(images), list(part), state.network) * (len(images) / count)
-        fabric.backward(loss)
-        losses.append(loss.detach())
-    value = torch.stack(losses).sum().item()
-    if not math.isfinite(value):
-        raise TrainingError(
-            f"the loss is {value} at epoch {state.epoch}, step {state.step}; what was saved before "
-            "is kept. Begin anew (--restart) with a smaller optimise.lr, or precision 32-true."
-        )
-    if plan.clip is not None:
-        fabric.clip_gradients(model, state.optimiser, max_norm=plan.clip)
-    state.optimiser.step()
-    state.step, state.place = state.step + 1, state.place + count
-    decay = min(plan.average, state.step / (state.step + 20))
-    _move_average(state.average, state.network.state_dict(), decay)
-    return value
+    def _finite(self, loss: Tensor) -> float:
+        """The loss of all processes together; TrainingError where it is not finite."""
+        value = cast("Tensor", self.fabric.all_reduce(loss, reduce_op="mean")).item()
+        if not math.isfinite(value):
+            step = self.state.step
+            raise TrainingError(
+                f"the loss is {value} at epoch {(step - 1) // self.epoch_steps}, step {step}; what "
+                "was saved before is kept. Begin anew (--restart) with a smaller optimise.lr, or "
+                "precision 32-true."
+            )
+        return value
 
+    def _validate(self) -> None:
+        """The running mean's figure on the test split; it is kept where it is the best so far."""
+        state, name = self.state, self.recipe.name
+        figure = 0.0
+        if self.fabric.is_global_zero:
+            weights = self._write_model(name)
+            figures = validate(weights, self.recipe, self.log.picture(state.step))
+            figure = next(iter(figures.values()))
+            self.log.validated(self.fabric, state.step, figures)
+            if state.best is None or figure > state.best:
+                self._write_model(f"{name}-best")
+            shown = ", ".join(f"{key} {value:.1f}" for key, value in list(figures.items())[:3])
+            self.say(f"step {state.step}: {self.recipe.test.split} {shown}")
+        figure = agreed(self.fabric, figure)
+        if state.best is None or figure > state.best:
+            state.best, state.best_step = figure, state.step
+        state.validated = state.step
 
-def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's, in two groups: slow modules at their fraction of the rate, and the rest."""
-    plan = recipe.optimise
-    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    groups = [
-        {
-            "params": [p for name, p in trained if (name.split(".")[0] in plan.slow) == is_slow],
-            "factor": factor,
-        }
-        for is_slow, factor in ((True, plan.backbone), (False, 1.0))
-    ]
-    lr, decay = plan.lr, plan.weight_decay
-    if plan.optimiser == "rmsprop":
-        return torch.optim.RMSprop(groups, lr=lr, weight_decay=decay)
-    if plan.optimiser == "adam":
-        return torch.optim.Adam(groups, lr=lr, weight_decay=decay, fused=True)
-    return torch.optim.AdamW(groups, lr=lr, weight_decay=decay, fused=True)
+    def _save(self, loss: Tensor) -> None:
+        """Write the state, of a finite loss alone."""
+        self._finite(loss)
+        self.state.seconds = time.monotonic() - self.begun
+        if self.fabric.is_global_zero:
+            with kept_whole(self.out, self.state.step):
+                self.state.save(self.out)
 
-
-def _append(path: Path, row: dict[str, float]) -> None:
-    """A row of a CSV file, whose first one names the columns (Fabric's logger deletes the file)."""
-    path.parent.mkdir(exist_ok=True)
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, row)
-        if file.tell() == 0:
-            writer.writeheader()
-        writer.writerow(row)
+    def _write_model(self, name: str) -> Path:
+        """out/<name>.safetensors: the running mean as it is."""
+        weights = self.out / f"{name}.safetensors"
+        if self.fabric.is_global_zero:
+            small = halved(self.state.average)  # raises where a weight is not finite
+            kept = small if self.recipe.export.precision == "fp16" else self.state.average
+            notes = {"network": self.kind, "recipe": self.state.about["recipe"]}
+            with kept_whole(self.out, self.state.step):
+                save_tensors(weights, kept, notes)
+        return weights
 
 
 @torch.no_grad()
 def _move_average(average: dict[str, Tensor], now: dict[str, Tensor], decay: float) -> None:
     """Move the running mean of the weights towards the weights; counters are copied."""
-    for name, value in now.items():
-        if value.is_floating_point():
-            average[name].lerp_(value, 1 - decay)
-        else:
-            average[name].copy_(value)
+    floats = [name for name, value in now.items() if value.is_floating_point()]
+    torch._foreach_lerp_([average[n] for n in floats], [now[n] for n in floats], 1 - decay)
+    for name in now.keys() - floats:
+        average[name].copy_(now[name])
 
 
-__all__ = ["Samples", "TrainingError", "schedule", "train"]
+__all__ = ["Machine", "Samples", "TrainingError", "train"]

@@ -199,6 +199,7 @@ def _measure(
     from poised.predict import Predictor
     from poised.protocol import Protocol
     from poised.recipe import Test
+    from poised.validate import protocol_of
 
     dataset, split, row = what
     models, engine, flip, padding, threads = how
@@ -224,13 +225,6 @@ def _measure(
             f"{row.name} averages its model with those of {', '.join(test.ensemble)}: give --model "
             f"{1 + len(test.ensemble)} times"
         )
-    poses = None if test.pose_nms is None else (test.pose_nms, test.pose_nms_threshold)
-    asked = Protocol()
-    if row:
-        rescore = asked.rescore if test.rescore is None else test.rescore
-        asked = Protocol(
-            test.shift, test.scales, test.decoder, rescore, poses, counted=test.threshold
-        )
     predictor = Predictor.load(
         models,
         detector=detector if boxes == "detector" else None,
@@ -238,7 +232,7 @@ def _measure(
         threads=threads,
         flip=flip and test.flip,
         padding=padding,
-        protocol=asked,
+        protocol=protocol_of(test) if row else Protocol(),
         foreign=said,
     )
     remember_said(models, said)

@@ -20,31 +20,37 @@ def train(
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew; the run there -> <out>/earlier-N.")
     ] = False,
+    devices: Annotated[str, typer.Option(help="Of each node: a number, or auto for all.")] = "1",
+    nodes: Annotated[int, typer.Option(help="Computers, on each of which this is started.")] = 1,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    strategy: Annotated[str, typer.Option(help="Of Lightning Fabric; auto is DDP.")] = "auto",
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The same bits each time, also on a GPU.")
+    ] = False,
 ) -> None:
     """Train a network by a recipe; the same command again goes on where it stopped."""
     with errors(), extra("train"):
         from poised.export import export_onnx
         from poised.interrupt import Interrupted
+        from poised.machine import Machine, is_first
         from poised.read_recipe import load_recipe
         from poised.train import TrainingError
         from poised.train import train as run
 
         plan = load_recipe(recipe, overrides or [])
-        if plan.backbone.paper and not (plan.backbone.weights or plan.network.weights):
-            typer.echo(
-                f"The paper starts the backbone from {plan.backbone.paper} weights, this run from "
-                "random ones: give backbone.weights=FILE to do as it does."
-            )
+        machine = Machine(accelerator, devices, nodes, strategy, deterministic)
         try:
             folder = out or Path("runs") / plan.name
-            weights = run(plan, folder, restart=restart, say=typer.echo)
+            weights = run(plan, folder, restart=restart, say=typer.echo, machine=machine)
         except TrainingError as error:
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(1) from error
         except Interrupted as error:
-            typer.echo(str(error), err=True)
+            if is_first():
+                typer.echo(str(error), err=True)
             raise typer.Exit(error.exit_code) from error
-        typer.echo(f"exported -> {export_onnx(weights, weights.with_suffix('.onnx'))}")
+        if is_first():
+            typer.echo(f"exported -> {export_onnx(weights, weights.with_suffix('.onnx'))}")
 
 
 recipes_app = typer.Typer(help="The recipes: one for each row of the papers' tables.")

@@ -1,0 +1,68 @@
+"""What is drawn at each step of a training, by whom: the same for any number of processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from poised.datasets.training import Samples
+from poised.interrupt import left_to_the_parent
+
+MOST_WORKERS = 8  # a process, where a recipe leaves it open
+
+
+class Places(Sampler[list[tuple[int, int]]]):
+    """A process's part of every batch from a step on, without end: lists of (epoch, index).
+
+    An epoch's order is decided by the seed and its number alone; what does not fill a batch at its
+    end is dropped. rank and world: which of how many processes; each batch is cut into `world`
+    parts, of which the first are one longer where it does not divide.
+    """
+
+    def __init__(
+        self, count: int, batch: int, seed: int, step: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
+        self.count, self.batch, self.seed, self.step = count, batch, seed, step
+        self.rank, self.world = rank, world
+
+    @property
+    def steps(self) -> int:
+        """In an epoch."""
+        return self.count // self.batch
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, begin = divmod(self.step, self.steps)
+        while True:
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.count)
+            for place in range(begin, self.steps):
+                whole = order[place * self.batch : (place + 1) * self.batch]
+                mine = np.array_split(whole, self.world)[self.rank]
+                yield [(epoch, int(index)) for index in mine]
+            epoch, begin = epoch + 1, 0
+
+
+def load(samples: Samples, places: Places, workers: int, pinned: bool) -> DataLoader[list[Tensor]]:
+    """A loader of these batches, whose worker processes live as long as it is read.
+
+    pinned: the batches lie in memory that a GPU copies from while it computes.
+    """
+    return DataLoader(
+        cast("Dataset[Any]", samples),
+        batch_sampler=places,
+        num_workers=workers,
+        worker_init_fn=left_to_the_parent,
+        pin_memory=pinned,
+        generator=torch.Generator(),  # its own: torch's is left to the network
+    )
+
+
+def usual_workers(processes: int) -> int:
+    """How many worker processes each of so many on this machine starts: a core is left to it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(MOST_WORKERS, max(1, (cores or 1) // processes - 1))

@@ -1,0 +1,120 @@
+"""The devices that a training runs on, one or many, by Lightning Fabric; and what fails there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.loggers.logger import Logger
+from lightning_fabric.strategies.ddp import DDPStrategy
+from safetensors import SafetensorError
+
+
+class TrainingError(RuntimeError):
+    """A training that must stop: says at which step and what to try."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """accelerator: "cpu", "cuda", "auto"; devices: of each node, a number or "auto" for all.
+
+    strategy: of Fabric's, by name; "auto" is DDP for several, over nccl on GPUs, gloo on CPUs.
+    Started by torchrun, devices and nodes are as it says; by Slurm's srun, as given here.
+    deterministic: only operations that give the same bits each time, which may be slower ones.
+    """
+
+    accelerator: str = "auto"
+    devices: str = "1"
+    nodes: int = 1
+    strategy: str = "auto"
+    deterministic: bool = False
+
+    def start(self, precision: Any, loggers: list[Logger]) -> Fabric:
+        """Fabric, its processes begun and joined; called in each of them."""
+        on_gpu = self.accelerator != "cpu" and torch.cuda.is_available()
+        if precision == "16-mixed" and not on_gpu:
+            raise ValueError("optimise.precision 16-mixed is for GPUs; take bf16-mixed, or 32-true")
+        nodes = self.nodes
+        if self.devices == "auto":
+            devices = torch.cuda.device_count() if on_gpu else 1
+        elif self.devices.isdecimal() and int(self.devices) > 0:
+            devices = int(self.devices)
+        else:
+            raise ValueError(f"devices is {self.devices}, must be a number of them, or auto")
+        if "LOCAL_WORLD_SIZE" in os.environ:  # torchrun's
+            devices = int(os.environ["LOCAL_WORLD_SIZE"])
+            nodes = int(os.environ["WORLD_SIZE"]) // devices
+        strategy: Any = self.strategy
+        if strategy == "auto" and devices * nodes > 1:
+            strategy = DDPStrategy(process_group_backend="nccl" if on_gpu else "gloo")
+        fabric = Fabric(
+            accelerator=self.accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            strategy=strategy,
+            precision=precision,
+            loggers=loggers,
+        )
+        fabric.launch()
+        return fabric
+
+    @contextmanager
+    def settings(self) -> Iterator[None]:
+        """torch's settings for the training, and what they were after it."""
+        before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(self.deterministic)
+        torch.backends.cudnn.benchmark = not self.deterministic
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before[0])
+            torch.backends.cudnn.benchmark = before[1]
+
+
+def agreed(fabric: Fabric, value: Any) -> Any:
+    """The first process's value, in all of them."""
+    return value if fabric.world_size == 1 else fabric.broadcast(value)
+
+
+def is_first() -> bool:
+    """Whether this process is the only one, or the first of several: the one that writes."""
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not several or torch.distributed.get_rank() == 0
+
+
+@contextmanager
+def kept_whole(out: Path, step: int) -> Iterator[None]:
+    """For writing a file of a run: TrainingError where the disk does not take it."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(
+            f"{out} cannot be written to at step {step}: {error}. What was saved before is whole: "
+            "make room, and the same command goes on from there."
+        ) from error
+
+
+def explained(error: RuntimeError, out: Path, step: int, processes: int) -> RuntimeError:
+    """An error of torch's in a user's words, where it is known: a process has died."""
+    where = f"what was saved in {out} is whole, and the same command goes on from there"
+    if isinstance(error, TrainingError):
+        return error
+    if "DataLoader worker" in str(error):
+        return TrainingError(
+            f"a process that reads the data died at step {step}: {error}. Often memory is short "
+            f"(fewer optimise.workers); {where}."
+        )
+    if processes > 1:
+        return TrainingError(
+            f"the {processes} processes lost each other at step {step}: one of them died, see its "
+            f"own message ({error}); {where}."
+        )
+    return error
