@@ -267,8 +267,8 @@ def _step(
     state.optimiser.zero_grad(set_to_none=True)
     losses = []
     for part in zip(*(torch.split(tensor, plan.step or count) for tensor in batch), strict=True):
-        images = part[0].contiguous(memory_format=torch.channels_last)
-        loss = samples.loss(model(images), list(part), state.network) * (len(images) / count)
+        images = samples.images(part)
+        loss = samples.loss(model(images), part, state.network) * (len(images) / count)
         fabric.backward(loss)
         losses.append(loss.detach())
     value = torch.stack(losses).sum().item()
