@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from poised.images import ImageError, list_images, read_image, write_jpeg
+from poised.images import ImageError, Undecoded, list_images, read_image, write_jpeg
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -34,6 +34,87 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     assert read.shape == (40, 20, 3)
     assert read[2, 10, 0] > 200  # red on top
     assert read[35, 10, 2] > 200
+
+
+def noise(width: int, height: int) -> Image.Image:
+    """Smooth colours, no two sides alike."""
+    few = np.random.default_rng(0).integers(0, 256, (5, 4, 3), np.uint8)
+    return Image.fromarray(few).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "png"])
+def test_the_quick_reader_reads_what_the_other_does(
+    tmp_path: Path, suffix: str, orientation: int
+) -> None:
+    """To a level or two, whose decoder it is may differ; 0 and 9 are no orientations."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(noise(101, 67), tmp_path / f"a.{suffix}", exif=exif)
+    want, picture = read_image(path).astype(int), Undecoded(path)
+    assert picture.size == (want.shape[1], want.shape[0])
+    read, times = picture.decode()
+    assert (read.shape, read.dtype, times) == (want.shape, np.uint8, 1)
+    np.testing.assert_allclose(read, want, atol=2)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
+def test_the_quick_reader_knows_the_modes_of_jpeg(tmp_path: Path, mode: str) -> None:
+    path = saved(noise(40, 30).convert(mode), tmp_path / "a.jpg", quality=95, progressive=True)
+    np.testing.assert_allclose(Undecoded(path).decode()[0], read_image(path).astype(int), atol=2)
+
+
+def test_an_orientation_of_xmp_alone_counts(tmp_path: Path) -> None:
+    """As in `read_image`: Pillow reads both, OpenCV EXIF alone."""
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    path = saved(noise(40, 30), tmp_path / "a.jpg", xmp=xmp)
+    assert read_image(path).shape == (40, 30, 3)
+    np.testing.assert_allclose(Undecoded(path).decode()[0], read_image(path).astype(int), atol=2)
+
+
+@pytest.mark.parametrize(("width", "height"), [(256, 192), (253, 187)])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_shrunk_pixel_is_the_mean_of_those_it_covers(
+    tmp_path: Path, width: int, height: int, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(noise(width, height), tmp_path / "a.jpg", exif=exif, quality=100, subsampling=0)
+    broken = orientation != 1 and width % 4 != 0  # such a one is not shrunk
+    read, times = Undecoded(path).decode(5.9)
+    assert times == (1 if broken else 4)
+    whole = read_image(path).astype(float)
+    rows, columns = (side // times for side in whole.shape[:2])
+    covered = whole[: rows * times, : columns * times].reshape(rows, times, columns, times, 3)
+    np.testing.assert_allclose(read[:rows, :columns], covered.mean((1, 3)), atol=4)
+    assert [Undecoded(path).decode(most)[1] for most in (0.5, 1.99)] == [1, 1]
+
+
+def test_only_a_jpeg_is_shrunk(tmp_path: Path) -> None:
+    read, times = Undecoded(saved(noise(40, 30), tmp_path / "a.webp")).decode(8)
+    assert (read.shape, times) == ((30, 40, 3), 1)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "png"])
+@pytest.mark.parametrize("share", [0.5, 0.95])
+def test_the_quick_reader_refuses_half_an_image(tmp_path: Path, suffix: str, share: float) -> None:
+    path = saved(noise(200, 100), tmp_path / f"a.{suffix}")
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ImageError, match=rf"a\.{suffix}: damaged or cut short"):
+        Undecoded(path).decode()
+
+
+def test_the_quick_reader_names_what_it_cannot_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ImageError, match=r"none\.jpg: no such file"):
+        Undecoded(tmp_path / "none.jpg")
+    (tmp_path / "text.jpg").write_text("no image")
+    with pytest.raises(ImageError, match=r"text\.jpg: not an image"):
+        Undecoded(tmp_path / "text.jpg")
+    monkeypatch.setattr("poised.images.MAX_PIXELS", 1000)
+    with pytest.raises(ImageError, match=r"a\.jpg: 40x30 is over the limit of 1000"):
+        Undecoded(saved(noise(40, 30), tmp_path / "a.jpg"))
 
 
 def test_channel_order_is_rgb(tmp_path: Path) -> None:

@@ -144,8 +144,8 @@ def test_a_model_teaches_another(shared: Path, tmp_path: Path) -> None:
         recipe = load_recipe("coco17", [f"target.model={model}", "input.size=[64, 96]"])
         samples = PoseCrops(people[:2], skeleton, recipe)
         batch = [torch.stack(part) for part in zip(samples[(0, 0)], samples[(0, 1)], strict=True)]
-        losses.append(samples.loss(whole(batch[0]), batch, whole))
-    maps = whole(batch[0])[-1]
+        losses.append(samples.loss(whole(samples.images(batch)), batch, whole))
+    maps = whole(samples.images(batch))[-1]
     want = taught_maps(maps, maps, absent=True)
     np.testing.assert_allclose((losses[1] - losses[0]).detach(), want.detach(), rtol=1e-4)
 
@@ -232,7 +232,8 @@ def test_a_joint_outside_the_crop_is_taught_to_be_nowhere(shared: Path) -> None:
     ]
     for absent in (False, True):
         recipe = load_recipe("coco17", [*changes, f"target.absent={absent}"])
-        _, targets, weights = PoseCrops([person], skeleton, recipe)[(0, 0)]
+        samples = PoseCrops([person], skeleton, recipe)
+        targets, weights = samples.targets(samples[(0, 0)]), samples[(0, 0)][3]
         empty = targets.flatten(1).sum(1) == 0
         assert empty.any()
         assert (weights[~empty] == 1).all()
@@ -246,7 +247,8 @@ def test_what_nobody_labelled_may_be_taught_to_be_nowhere(shared: Path) -> None:
     changes = ["augment={flip: 0, rotate: 0, colour: 0}", "input.padding=4", "input.blacked=null"]
     for absent, nowhere in ((True, 0.3), (True, 0.0), (False, 0.3)):
         asked = [*changes, f"target.absent={absent}", f"dataset.nowhere={nowhere}"]
-        _, targets, weights = PoseCrops([person], skeleton, load_recipe("coco17", asked))[(0, 0)]
+        samples = PoseCrops([person], skeleton, load_recipe("coco17", asked))
+        targets, weights = samples.targets(samples[(0, 0)]), samples[(0, 0)][3]
         unlabelled = torch.from_numpy(~person.visible)
         assert (targets[unlabelled] == 0).all()
         np.testing.assert_allclose(weights[unlabelled], nowhere * absent, rtol=1e-6)

@@ -80,7 +80,8 @@ def eight_people(shared: Path) -> list[torch.Tensor]:
         ],
     )
     samples = PoseCrops(read_lspet(shared / "data" / "lspet", "train")[:8], SKELETON, recipe)
-    return [torch.stack(part) for part in zip(*(samples[(0, i)] for i in range(8)), strict=True)]
+    batch = [torch.stack(part) for part in zip(*(samples[(0, i)] for i in range(8)), strict=True)]
+    return [samples.images(batch), samples.targets(batch), batch[3]]
 
 
 @pytest.mark.parametrize("name", sorted(RATES))

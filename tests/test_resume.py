@@ -49,6 +49,9 @@ class Noise:
         image = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(seed))
         return image, nn.functional.avg_pool2d(image, 4)
 
+    def images(self, batch: list[Tensor]) -> Tensor:
+        return batch[0].contiguous(memory_format=torch.channels_last)
+
     def loss(self, outputs: tuple[Tensor, ...], batch: list[Tensor], _: nn.Module) -> Tensor:
         self.step += 1
         self.hook(self.step)

@@ -127,6 +127,8 @@ def jitter_colour(
     offset = rng.uniform(-strength, strength) * 60
     if rng.random() < strength / 2:
         crop = np.repeat(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    if not strength:
+        return crop
     table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)  # (256, 3)
     return np.asarray(cv2.LUT(np.ascontiguousarray(crop), table[None]), dtype=np.uint8)
 

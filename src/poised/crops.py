@@ -105,6 +105,17 @@ def cut(
     return np.asarray(cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR), np.uint8)
 
 
+def of_shrunk(matrix: Floats, times: int) -> NDArray[np.float64]:
+    """An image -> crop matrix (2, 3) as that of the image with sides `times` times as short.
+
+    Its pixel x covers `times` of the image's, so that its centre is at (x + 0.5) * times - 0.5.
+    """
+    shrunk = np.array(matrix, np.float64)
+    shrunk[:, 2] += shrunk[:, :2].sum(1) * (times - 1) / 2
+    shrunk[:, :2] *= times
+    return shrunk
+
+
 def _by_three_points(matrix: Floats, size: tuple[int, int]) -> NDArray[np.float64]:
     """The matrix (2, 3), a turn and a scale, through float32 points: the middle, one half a width
     above it, and one as far to the left of that.
@@ -128,11 +139,17 @@ def _fixed_point(
     """
     width, height = size
     back = invert(np.asarray(matrix)[None])[0] * 1024
-    x = np.rint(back[:, :1] * np.arange(width)).astype(np.int64)  # (2, w)
-    y = np.rint(back[:, 1:2] * np.arange(height) + back[:, 2:]).astype(np.int64)  # (2, h)
-    at = (x[:, None] + y[:, :, None] + 16) >> 5  # (2, h, w)
-    whole = np.moveaxis(at >> 5, 0, -1).clip(-(2**15), 2**15 - 1)
-    return whole.astype(np.int16), ((at[1] & 31) * 32 + (at[0] & 31)).astype(np.uint16)
+    along_x = np.rint(back[:, :1] * np.arange(width))  # (2, w)
+    along_y = np.rint(back[:, 1:2] * np.arange(height) + back[:, 2:]) + 16  # (2, h)
+    whole, part = np.empty((height, width, 2), np.int16), np.zeros((height, width), np.uint16)
+    for axis, places in enumerate((1, 32)):
+        x, y = (a[axis].clip(-(2**30), 2**30 - 1).astype(np.int32) for a in (along_x, along_y))
+        at = y[:, None] + x  # (h, w); int32 and in place, for a third of a crop's time is here
+        at >>= 5
+        part += (at & 31).astype(np.uint16) * np.uint16(places)
+        at >>= 5
+        whole[..., axis] = at.clip(-(2**15), 2**15 - 1, out=at)
+    return whole, part
 
 
 def grown(xywh: Floats, factor: float) -> NDArray[np.float64]:

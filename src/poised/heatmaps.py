@@ -31,11 +31,19 @@ def encode_gaussian(
     (width, height) of a map; sigma: heatmap pixels. Returns (N, K, height, width), the peak is 1
     where xy lies on a pixel's centre.
     """
-    width, height = size
-    x = np.exp(-((np.arange(width) - xy[..., :1]) ** 2) / (2 * sigma**2))  # (N, K, width)
-    y = np.exp(-((np.arange(height) - xy[..., 1:]) ** 2) / (2 * sigma**2))  # (N, K, height)
-    maps = y[..., :, None] * x[..., None, :]  # a 2-D Gaussian is the product of two 1-D ones
-    return (maps * visible[..., None, None]).astype(np.float32)
+    return _product(*gaussian_profiles(xy, visible, size, sigma))
+
+
+def gaussian_profiles(
+    xy: Floats, visible: NDArray[np.bool_], size: tuple[int, int], sigma: float
+) -> tuple[Floats, Floats]:
+    """`encode_gaussian`'s maps as (N, K, width) and (N, K, height), whose products they are."""
+    x, y = (
+        np.exp(-((np.arange(length) - xy[..., axis, None]) ** 2) / (2 * sigma**2))
+        * visible[..., None]
+        for axis, length in enumerate(size)
+    )
+    return x, y
 
 
 def encode_classic(
@@ -51,6 +59,18 @@ def encode_classic(
     Returns maps (N, K, height, width) and weights (N, K): 0 where invisible or where the square of
     3 sigma misses the map, by the reference's own bounds (one pixel too generous at the low side).
     """
+    x, y, weights = classic_profiles(crop_xy, visible, size, sigma, stride)
+    return _product(x, y), weights
+
+
+def classic_profiles(
+    crop_xy: Floats,
+    visible: NDArray[np.bool_],
+    size: tuple[int, int],
+    sigma: float,
+    stride: float = 4,
+) -> tuple[Floats, Floats, NDArray[np.float32]]:
+    """`encode_classic`'s maps as (N, K, width) and (N, K, height), and its weights (N, K)."""
     width, height = size
     centre = np.trunc(np.asarray(crop_xy, np.float64) / stride + 0.5)  # (N, K, 2)
     reach = int(sigma * 3)
@@ -59,9 +79,14 @@ def encode_classic(
     axes = []
     for axis, length in enumerate(size):
         away = np.arange(length) - centre[..., axis, None]  # (N, K, length)
-        axes.append(np.exp(-(away**2) / (2 * sigma**2)) * (np.abs(away) <= reach))
-    maps = axes[1][..., :, None] * axes[0][..., None, :] * weight[..., None, None]
-    return maps.astype(np.float32), weight.astype(np.float32)
+        drawn = (np.abs(away) <= reach) & weight[..., None]
+        axes.append(np.exp(-(away**2) / (2 * sigma**2)) * drawn)
+    return axes[0], axes[1], weight.astype(np.float32)
+
+
+def _product(x: Floats, y: Floats) -> Maps:
+    """(..., width) and (..., height) -> (..., height, width): a 2-D Gaussian is that of two."""
+    return (y[..., :, None] * x[..., None, :]).astype(np.float32)
 
 
 def decode(

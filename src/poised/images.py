@@ -7,14 +7,17 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from poised.files import written_whole
+from poised.packs import packed
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
@@ -29,6 +32,13 @@ UNREAD = {  # what else may hold people, and why it is set aside
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # their brands
 MAX_PIXELS = 100_000_000
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that exchange the sides
+END_OF_JPEG = b"\xff\xd9"
+REDUCED = {  # how many times shorter the sides of what OpenCV decodes are
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 
 ImageSource = Path | str | bytes | NDArray[Any] | Image.Image
 
@@ -48,17 +58,64 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> NDArray[
     if isinstance(source, np.ndarray):
         return _from_array(source)
     name = str(source) if isinstance(source, Path | str) else "the image"
+    with _refused(name, max_pixels):
+        image = source if isinstance(source, Image.Image) else _open(source, name)
+        return _to_rgb(_of_bearable_size(image, name, max_pixels))
+
+
+class Undecoded:
+    """An image file whose size is known: (width, height), upright. Raises what `read_image` does.
+
+    For training: `decode` gives what `read_image` does, in less time, or the same in fewer pixels.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name, self.file = str(path), read_bytes(path)
+        with _refused(self.name, MAX_PIXELS), _open(self.file, self.name) as image:
+            size = _of_bearable_size(image, self.name, MAX_PIXELS).size
+            self.orientation = image.getexif().get(ORIENTATION, 1)
+            self.size = size[::-1] if self.orientation in TURNED else size
+            self.shrinks = image.format == "JPEG"
+            self.by_opencv = image.mode == "RGB" and (
+                self.file.endswith(END_OF_JPEG)  # one that is cut short is Pillow's to refuse
+                if self.shrinks
+                else image.format == "WEBP" and getattr(image, "n_frames", 1) == 1
+            )
+
+    def decode(self, most: float = 1.0) -> tuple[NDArray[np.uint8], int]:
+        """(H, W, 3) uint8 RGB, and how many times shorter than the image its sides are.
+
+        1, 2, 4 or 8 times, and `most` at most. A JPEG alone is shrunk, as its 8x8 cosines are
+        undone: each pixel is about the mean of those that it covers.
+        """
+        times = max((n for n in REDUCED if n <= most), default=1)
+        if not self.shrinks or (self.orientation != 1 and any(n % times for n in self.size)):
+            times = 1  # a turned one's broken pixels would lie at the other edge
+        if self.by_opencv:
+            # upright by Pillow's word, which reads XMP as well as EXIF
+            flags = REDUCED[times] | cv2.IMREAD_IGNORE_ORIENTATION
+            found = cv2.imdecode(np.frombuffer(self.file, np.uint8), flags)
+            if found is not None:
+                return _turned(cv2.cvtColor(found, cv2.COLOR_BGR2RGB), self.orientation), times
+        with _refused(self.name, MAX_PIXELS):
+            return _to_rgb(_open(self.file, self.name)), 1
+
+
+def _turned(stored: NDArray[Any], orientation: int) -> NDArray[np.uint8]:
+    """An image (H, W, 3) upright, by its EXIF orientation; other values than 1 to 8 count as 1."""
+    upright = stored.transpose(1, 0, 2) if orientation in TURNED else stored
+    upright = upright[:, ::-1] if orientation in (2, 3, 6, 7) else upright
+    upright = upright[::-1] if orientation in (3, 4, 7, 8) else upright
+    return np.ascontiguousarray(upright, np.uint8)
+
+
+@contextmanager
+def _refused(name: str, max_pixels: int) -> Iterator[None]:
+    """What a decoder raises becomes an ImageError that names the image."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels decides
-            image = source if isinstance(source, Image.Image) else _open(source, name)
-            width, height = image.size
-            if width * height > max_pixels:
-                raise ImageError(
-                    f"{name}: {width}x{height} is over the limit of {max_pixels} pixels; "
-                    "shrink it or raise max_pixels"
-                )
-            return _to_rgb(image)
+            yield
     except Image.DecompressionBombError as error:  # Pillow's own limit, twice as high as ours
         raise ImageError(f"{name}: over the limit of {max_pixels} pixels; shrink it") from error
     except UnidentifiedImageError as error:
@@ -69,10 +126,21 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> NDArray[
         raise ImageError(f"{name}: damaged or cut short: {error}") from error
 
 
+def _of_bearable_size(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    """The image, of which only the head is read; ImageError where it is too large."""
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name}: {width}x{height} is over the limit of {max_pixels} pixels; "
+            "shrink it or raise max_pixels"
+        )
+    return image
+
+
 def _open(source: object, name: str) -> Image.Image:
     """A path or a file's bytes as Pillow opens them, HEIC by pillow-heif."""
     if isinstance(source, Path | str):
-        source = _read(Path(source))
+        source = read_bytes(Path(source))
     if not isinstance(source, bytes):
         what = type(source).__name__
         raise ImageError(f"an image is a path, bytes, a PIL image or an array, got {what}")
@@ -96,15 +164,18 @@ def _identified(file: Path | io.BytesIO, head: bytes, name: str) -> Image.Image:
     return Image.open(file)
 
 
-def _read(path: Path) -> bytes:
-    """A file's bytes; ImageError where there are none or it is of a kind that is not read."""
+def read_bytes(path: Path) -> bytes:
+    """An image file's bytes, in a pack or not; ImageError where there are none to be decoded."""
     kind = UNREAD.get(path.suffix.lower())
     if kind is not None and path.is_file():
         raise ImageError(f"{path}: {kind}")
     try:
-        return path.read_bytes()
+        data = packed(path)
+        return path.read_bytes() if data is None else data
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
+    except ValueError as error:  # the pack is damaged
+        raise ImageError(str(error)) from error
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
 
@@ -114,18 +185,19 @@ def image_size(path: Path, whole: bool = False) -> tuple[int, int] | str:
 
     From the file's head alone; `whole` decodes it too, coarsely, and finds one that is cut short.
     """
-    if not path.is_file():
-        return "missing image"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with path.open("rb") as file:
+            data = packed(path)
+            with path.open("rb") if data is None else io.BytesIO(data) as file:
                 head = file.read(12)
-            with _identified(path, head, str(path)) as image:
+            with _identified(path if data is None else io.BytesIO(data), head, str(path)) as image:
                 size, turned = image.size, image.getexif().get(ORIENTATION, 1) in TURNED
                 if whole:
                     image.draft(image.mode, (1, 1))
                     image.load()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return "missing image"
     except Exception:  # as in read_image
         return "broken image"
     return size[::-1] if turned else size

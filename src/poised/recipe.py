@@ -47,7 +47,8 @@ class Backbone(_Part):
 
 
 class Dataset(_Part):
-    """name: a key of poised.datasets.DATASETS; root: its folder; train: the part trained on.
+    """name: a key of poised.datasets.DATASETS; root: its folder, or one that `poised data pack`
+    wrote of it; train: the part trained on.
 
     times: how often each of its people is seen an epoch. padding: of its boxes, where they are
     looser or tighter than others; null: `input.padding`. nowhere: what an unlabelled joint weighs

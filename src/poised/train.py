@@ -247,8 +247,8 @@ class _Training:
         parts = list(zip(*(torch.split(tensor, self.set_up.part) for tensor in batch), strict=True))
         for number, part in enumerate(parts, 1):
             with fabric.no_backward_sync(self.model, enabled=number < len(parts)):
-                images = part[0].contiguous(memory_format=torch.channels_last)
-                loss = self.samples.loss(self.model(images), list(part), self.state.network)
+                images = self.samples.images(part)
+                loss = self.samples.loss(self.model(images), part, self.state.network)
                 loss = loss * (len(images) * fabric.world_size / self.batch)
                 fabric.backward(loss)
             losses.append(loss.detach())

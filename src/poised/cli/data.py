@@ -1,4 +1,4 @@
-"""`poised data check`, `convert`, `show`."""
+"""`poised data check`, `convert`, `pack`, `show`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from poised.cli.common import app, checked_out, errors, extra
+from poised.cli.common import app, checked_out, errors, extra, number
 
 data_app = typer.Typer(help="Look at a data set: its faults, its people, another form of it.")
 app.add_typer(data_app, name="data", no_args_is_help=True)
@@ -91,6 +91,28 @@ def convert(
             theirs = Skeleton.load(known(to).skeleton)
             write_bytes(out, WRITERS[to](renamed(people, names, theirs, {}), "train" in split))
         typer.echo(f"{len(people)} people -> {out}")
+
+
+@data_app.command()
+def pack(
+    folder: Folder,
+    out: Annotated[Path, typer.Argument(help="The new folder to write.")],
+    dataset: Name,
+    split: Part = "train",
+    skeleton: OwnSkeleton = None,
+) -> None:
+    """Put the images with people and their annotation into one folder of two files.
+
+    OUT stands in for FOLDER as a recipe's `dataset.root`: a training from it draws the same
+    samples, and reads one file where it read thousands. The images' files are kept as they are.
+    """
+    with errors(), extra("eval"):
+        from poised.datasets.pack import pack_people
+        from poised.packs import PACK
+
+        people, images = pack_people(dataset, folder, split, out, skeleton)
+        size = (out / PACK).stat().st_size / 1e6
+        typer.echo(f"{people} people in {number(images, 'image')}, {size:.0f} MB -> {out}")
 
 
 @data_app.command()

@@ -17,6 +17,7 @@ from poised.datasets.lsp import read_lsp
 from poised.datasets.lspet import read_lspet
 from poised.datasets.mpii import read_mpii
 from poised.datasets.person import DatasetError, Person
+from poised.packs import PACK
 from poised.types import Skeleton
 
 
@@ -48,9 +49,10 @@ def read_people(
 ) -> tuple[list[Person], Skeleton]:
     """A data set's people and its skeleton, or the user's own one for a COCO-style file.
 
-    Raises ValueError for an unknown data set, and where the keypoints do not fit the skeleton.
+    A pack of any data set is in COCO form, and read so. Raises ValueError for an unknown data set,
+    and where the keypoints do not fit the skeleton.
     """
-    if known(dataset).metric in ("oks", "crowdpose"):
+    if known(dataset).metric in ("oks", "crowdpose") or (root / PACK).is_file():
         return read_with_truth(dataset, root, split, skeleton)[:2]
     named = Skeleton.load(skeleton or known(dataset).skeleton)
     with _form_of(dataset, root, split):

@@ -3,7 +3,7 @@
 Layouts that are looked for under root, for a split S: `annotations/person_keypoints_S.json` or, of
 a part without labels, `annotations/image_info_S.json` (COCO), `json/crowdpose_S.json` or
 `crowdpose_S.json` (CrowdPose), `S` itself where it ends in .json; the images in `S/`, `images/S/`,
-the same of `test2017` for `test-dev2017`, `images/` or root.
+the same of `test2017` for `test-dev2017`, `images/` or root; or else all in `images.pack`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 
 from poised.datasets.person import ENLARGE, DatasetError, Person, joints_box
 from poised.images import image_size
+from poised.packs import PACK, open_pack
 from poised.types import Skeleton
 
 AREA = 0.53  # of a box: what CrowdPose's evaluator takes for a person's area
@@ -65,11 +66,25 @@ def read_annotations(root: Path, split: str) -> tuple[dict[str, Any], Path]:
     _check(values, path)
     _complete(values, path)
     parts = [split, split.replace("test-dev", "test")]  # test-dev's images are among the test's
+    if (root / PACK).is_file():
+        return values, _whole_pack(root / PACK, values["images"])
     folders = [root / f / part for part in parts for f in ("", "images")] + [root / "images", root]
     some = [
         str(i["file_name"]) for i in values["images"][:: len(values["images"]) // LOOKED_FOR + 1]
     ]
     return values, max(folders, key=lambda f: sum((f / name).is_file() for name in some))
+
+
+def _whole_pack(pack: Path, images: list[dict[str, Any]]) -> Path:
+    """The pack, in which every image is; DatasetError otherwise."""
+    try:
+        members = open_pack(pack).members
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
+    missing = [image["file_name"] for image in images if image["file_name"] not in members]
+    if missing:
+        raise DatasetError(f"{pack}: has no {missing[0]}; pack the data set anew")
+    return pack
 
 
 def _check(values: dict[str, Any], path: Path) -> None:

@@ -7,6 +7,7 @@ learnt, not only the sure ones.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from poised.augment import jitter_colour
+from poised.crops import of_shrunk
 from poised.datasets import lspet
+from poised.datasets.poses import normalised
 from poised.datasets.teacher import DenseTeacher
-from poised.images import read_image
+from poised.images import Undecoded
 from poised.losses import taught
 from poised.nets.rtmdet import CHANNELS
 from poised.recipe import Recipe
@@ -42,7 +45,7 @@ def listed_pictures(root: Path) -> tuple[list[Path], list[Path]]:
 
 
 class Mosaics:
-    """images (3, S, S); the teacher's scores (M,) and boxes (4, M), of every cell."""
+    """pictures (S, S, 3) uint8; the teacher's scores (M,) and boxes (4, M), of every cell."""
 
     channels = CHANNELS
 
@@ -53,8 +56,6 @@ class Mosaics:
         self.scenes, self.singles = listed_pictures(recipe.dataset.root)
         self.size = recipe.input.size[0]
         self.teacher = DenseTeacher(recipe.target.teacher, self.size)
-        self.mean = np.array(recipe.input.mean, np.float32)
-        self.std = np.array(recipe.input.std, np.float32)
 
     def __len__(self) -> int:
         return len(self.singles)  # an epoch: about as many samples as there are pictures
@@ -64,10 +65,15 @@ class Mosaics:
         rng = np.random.default_rng([self.recipe.optimise.seed, epoch, index])
         picture = jitter_colour(self._compose(rng), self.recipe.augment.colour, rng)
         scores, boxes = self.teacher(picture)
-        image = ((picture.astype(np.float32) - self.mean) / self.std).transpose(2, 0, 1)
-        return tuple(torch.from_numpy(np.ascontiguousarray(a)) for a in (image, scores, boxes.T))
+        return tuple(torch.from_numpy(np.ascontiguousarray(a)) for a in (picture, scores, boxes.T))
 
-    def loss(self, outputs: tuple[Tensor, ...], batch: list[Tensor], network: nn.Module) -> Tensor:
+    def images(self, batch: Sequence[Tensor]) -> Tensor:
+        """The network's input (N, 3, S, S) of a batch's pictures, on their device."""
+        return normalised(batch[0], self.recipe.input)
+
+    def loss(
+        self, outputs: tuple[Tensor, ...], batch: Sequence[Tensor], network: nn.Module
+    ) -> Tensor:
         _, scores, boxes = batch
         return taught(*network.cells(outputs), scores, boxes)  # type: ignore[operator,call-arg]
 
@@ -90,8 +96,8 @@ class Mosaics:
     ) -> NDArray[np.uint8]:
         """A part of one picture, or all of it with a margin: room's (height, width, 3)."""
         pool = self.scenes if rng.random() < SCENE_SHARE else self.singles
-        image = read_image(pool[rng.integers(len(pool))])
-        wh = np.array(image.shape[1::-1])
+        picture = Undecoded(pool[rng.integers(len(pool))])
+        wh = np.array(picture.size)
         scale = (room / wh).min() * math.exp(rng.uniform(*np.log(scales)))
         squeeze = math.exp(rng.uniform(-0.2, 0.2))
         gain = np.array([scale * squeeze, scale / squeeze])
@@ -101,12 +107,13 @@ class Mosaics:
             offset[0] += wh[0] * gain[0] - 1
             gain[0] = -gain[0]
         matrix = np.array([[gain[0], 0, offset[0]], [0, gain[1], offset[1]]])
+        pixels, times = picture.decode(1 / np.abs(gain).max())
         placed = cv2.warpAffine(
-            image,
-            matrix,
+            pixels,
+            of_shrunk(matrix, times),
             room,
             flags=cv2.INTER_AREA if scale < 0.6 else cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
-            borderValue=tuple(float(v) for v in self.mean),
+            borderValue=tuple(float(v) for v in self.recipe.input.mean),
         )
         return np.asarray(placed, dtype=np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -12,7 +13,7 @@ from poised.datasets.mosaics import Mosaics
 from poised.datasets.poses import PoseCrops
 from poised.recipe import Dataset, Recipe
 
-Batch = list[Tensor]  # the images first, float32 (N, 3, H, W)
+Batch = Sequence[Tensor]  # the crops first, uint8 (N, H, W, 3)
 
 
 class Samples(Protocol):
@@ -23,6 +24,10 @@ class Samples(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, ...]: ...
+
+    def images(self, batch: Batch) -> Tensor:
+        """The network's input: float32 (N, 3, H, W) on the batch's device, channels-last."""
+        ...
 
     def loss(self, outputs: tuple[Tensor, ...], batch: Batch, network: nn.Module) -> Tensor: ...
 

@@ -1,0 +1,67 @@
+"""A part of a data set as a folder of two files: its images in a pack, its people in COCO form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from poised.datasets import read_people, read_with_truth
+from poised.datasets.coco import to_coco
+from poised.datasets.person import DatasetError, Person
+from poised.files import folder_written_whole, write_text
+from poised.images import read_bytes
+from poised.packs import PACK, write_pack
+
+
+def pack_people(
+    dataset: str, root: Path, split: str, out: Path, skeleton: str | None = None
+) -> tuple[int, int]:
+    """Write `out`, whole or not at all; how many people and images there are.
+
+    Images without people are left out, the others' files kept as they are, so that training from
+    `out` as the data set's root draws the very samples that it draws without. Annotations of COCO's
+    form are kept, too, others converted (`to_coco`). Raises FileExistsError where `out` is there,
+    ImageError naming an image that is not, and what `read_people` raises.
+    """
+    if out.exists():
+        raise FileExistsError(f"{out} exists already: a pack is a new folder")
+    if dataset in ("coco", "crowdpose"):
+        people, _, values, _ = read_with_truth(dataset, root, split, skeleton)
+    else:
+        people, names = read_people(dataset, root, split, skeleton)
+        values = to_coco(people, names, root)
+    if not people:
+        raise DatasetError(f"{root}: nobody to pack in {split}")
+    images = _named(values["images"], people)
+    files = {image["file_name"]: path for image, path in images}
+    with folder_written_whole(out) as folder:
+        write_pack(folder / PACK, ((name, read_bytes(file)) for name, file in files.items()))
+        annotation = values | {"images": [image for image, _ in images]}
+        write_text(folder / _annotation(split), json.dumps(annotation))
+    return len(people), len(files)
+
+
+def _named(
+    images: Sequence[dict[str, Any]], people: Sequence[Person]
+) -> list[tuple[dict[str, Any], Path]]:
+    """The records of images with people, called as in the pack, and their files."""
+    files = {person.image_id: person.image for person in people}
+    named = []
+    for image in images:
+        if image["id"] in files:
+            name = PurePosixPath(image["file_name"])
+            if name.is_absolute() or ".." in name.parts:  # such a path would leave the pack
+                name = PurePosixPath(f"{image['id']}-{name.name}")
+            named.append((image | {"file_name": str(name)}, files[image["id"]]))
+    return named
+
+
+def _annotation(split: str) -> str:
+    """Where the reader of COCO's form looks for the part."""
+    if not split.endswith(".json"):
+        return f"annotations/person_keypoints_{split}.json"
+    if Path(split).is_absolute() or ".." in Path(split).parts:
+        raise DatasetError(f"{split}: name a file within the data set's folder")
+    return split
