@@ -59,7 +59,7 @@ class Clocked(loop._Training):
     def _bare_steps(self, batch: list[torch.Tensor]) -> None:
         network, samples = self.state.network, self.samples
         self.plain = self.plain or optimiser_of(network, self.recipe)
-        images = batch[0].contiguous(memory_format=torch.channels_last)
+        images = samples.images(batch)
         for _ in range(STEPS):
             begun = time.perf_counter()
             self.plain.zero_grad(set_to_none=True)
