@@ -27,6 +27,9 @@ class Engine(str, Enum):
     torch = "torch"
 
 
+DATA_SETS = "coco, crowdpose, deeplabcut, flic, lsp, lspet, mpii or yolo."
+
+
 class Format(str, Enum):
     coco = "coco"
     jsonl = "jsonl"
