@@ -144,9 +144,9 @@ class Optimise(_Part):
 
     drops: the epochs after which `lr` is multiplied by `factor`; none: a cosine to zero.
     minutes: end after so long and let the schedule follow the clock; null: `epochs` alone count.
-    backbone: the backbone's learning rate as a fraction of `lr`; slow: the network's modules that
-    learn at that rate, where more than the backbone starts from weights; warm_up: a fraction of
-    all.
+    backbone: the backbone's learning rate as a fraction of `lr`, at 0 it is frozen, its batch
+    norms too; slow: the network's modules that learn at that rate, where more than the backbone
+    starts from weights; warm_up: a fraction of all.
     step: how many of a batch the device holds at once, the gradients of such parts being added up;
     null: all. A batch norm then sees the parts, and a loss that divides by its labelled joints
     does so part by part.

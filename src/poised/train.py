@@ -35,9 +35,10 @@ from poised.datasets.training import Samples, open_samples
 from poised.files import locked, write_text
 from poised.interrupt import Interrupted, heard, left_to_the_parent
 from poised.nets import build
-from poised.pretrained import start_backbone, start_network
+from poised.pretrained import freeze, start_backbone, start_network
 from poised.recipe import Optimise, Recipe
 from poised.resume import Saved, TrainingState, cut_log, find_state, put_away
+from poised.types import Skeleton
 
 SAVE_EVERY_S = 120.0
 LOG_EVERY = 20  # steps
@@ -175,7 +176,10 @@ def _train(recipe: Recipe, out: Path, restart: bool, say: Callable[[str], None])
     weights = out / f"{recipe.name}.safetensors"
     small = halved(state.average)  # raises where a weight is not finite
     kept = small if recipe.export.precision == "fp16" else state.average
-    save_tensors(weights, kept, {"network": kind, "recipe": about["recipe"]})
+    notes = {"network": kind, "recipe": about["recipe"]}
+    if recipe.skeleton is not None:  # the recipe may name a file of the user's
+        notes["skeleton"] = Skeleton.load(recipe.skeleton).to_dict()
+    save_tensors(weights, kept, notes)
     say(f"{state.step} steps, {state.seconds:.0f} s -> {weights}")
     board.finalize("success")
     return weights
@@ -208,9 +212,11 @@ def _begin(
 ) -> tuple[nn.Module, TrainingState]:
     """The network on its device and all that its training needs, as found or from the start."""
     if found is None and recipe.network.weights is not None:
-        start_network(network, recipe.network.weights, recipe.network.anew, say=say)
+        start_network(network, recipe.network.weights, recipe.network.anew, recipe=recipe, say=say)
     elif found is None:
         start_backbone(network, recipe.backbone.weights, say=say)
+    if recipe.optimise.backbone == 0:
+        freeze(network, recipe.optimise.slow)
     model, optimiser = fabric.setup(
         network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         _optimiser(network, recipe),
