@@ -32,10 +32,14 @@ def train(
     skeleton: Annotated[
         str | None, typer.Option(help="With --from: yours; default: what the data names.")
     ] = None,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Only try learning rates, and say which suits.")
+    ] = False,
 ) -> None:
     """Train a network by a recipe; the same command again goes on where it stopped."""
     with errors(), extra("train"):
         from poised.export import export_onnx
+        from poised.find_lr import find_lr as try_rates
         from poised.interrupt import Interrupted
         from poised.train import TrainingError
         from poised.train import train as run
@@ -48,6 +52,9 @@ def train(
             )
         try:
             folder = out or Path("runs") / plan.name
+            if find_lr:
+                try_rates(plan, folder, say=typer.echo)
+                return
             trained = run(plan, folder, restart=restart, say=typer.echo)
         except TrainingError as error:
             typer.echo(f"Error: {error}", err=True)
