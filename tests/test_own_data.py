@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from poised.checkpoint import find_weights, load_network, read_tensors, save_tensors
 from poised.cli import app
+from poised.datasets import read_people
 from poised.datasets.categories import doubts_about
 from poised.datasets.check import twice_seen
 from poised.datasets.lspet import read_lspet
@@ -145,7 +147,7 @@ def test_a_copied_image_is_found_in_both_parts(ten: Path, tmp_path: Path) -> Non
     copy = tmp_path / "copy.jpg"
     copy.write_bytes(people[3].image.read_bytes())
     others = [replace(people[0], image=copy)]
-    (fault,) = twice_seen(people, others, "test")
+    (fault,) = twice_seen([*people, people[3]], others, "test")  # two people of one image: once
     assert (fault.record, fault.kind) == (3, "in both parts")
     assert twice_seen(people[4:], others, "test") == []
 
@@ -183,3 +185,14 @@ def test_a_part_of_the_keypoints_is_taken_by_name(ten: Path, five: str, tmp_path
     done = CliRunner().invoke(app, [*arguments, "--skeleton", str(other)])
     assert done.exit_code == 2
     assert "no name is the same" in done.output
+
+
+def test_who_has_none_of_a_skeletons_keypoints_is_ignored(ten: Path, tmp_path: Path) -> None:
+    names = Skeleton.load("lsp14").keypoints
+    hidden = ~np.stack([person.visible for person in read_lspet(ten, "all")])
+    joint = int(hidden.any(0).argmax())
+    assert hidden[:, joint].any()
+    one = {**FIVE, "keypoints": [names[joint]], "pairs": [], "groups": {}, "sigmas": [0.1]}
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(one))
+    people, _ = read_people("lspet", ten, "all", str(tmp_path / "one.yaml"))
+    assert [person.ignored for person in people] == hidden[:, joint].tolist()

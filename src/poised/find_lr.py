@@ -98,11 +98,15 @@ def suggested(rates: Sequence[float], smooth: Sequence[float]) -> float:
 
     The first is that of the mean when it is SETTLED.
     """
-    lowest = min(range(SETTLED, len(smooth)), key=smooth.__getitem__, default=SETTLED)
+    lowest = _lowest(smooth)
     if lowest == SETTLED:
         raise TrainingError("the loss falls at no rate: look at the data (poised data show)")
     digits = 1 - math.floor(math.log10(rates[lowest] / 10))
     return round(rates[lowest] / 10, digits)
+
+
+def _lowest(smooth: Sequence[float]) -> int:
+    return min(range(SETTLED, len(smooth)), key=smooth.__getitem__, default=SETTLED)
 
 
 def _draw(
@@ -117,7 +121,8 @@ def _draw(
     axes.plot(rates, losses, color="#8a8a8a", linewidth=0.8, label="loss")
     axes.plot(rates, smooth, color="#2a7f62", label="smoothed")
     axes.axvline(best, color="#c8553d", linewidth=1, label=f"suggested: {best:.1e}")
-    low, high = min(smooth), max(smooth[: 1 + smooth.index(min(smooth))])
+    lowest = _lowest(smooth)
+    low, high = smooth[lowest], max(smooth[SETTLED:lowest])
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
     axes.set_ylim(low - 0.2 * (high - low), high + 0.5 * (high - low))
     axes.legend(frameon=False)
