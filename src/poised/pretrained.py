@@ -87,9 +87,8 @@ def start_network(
     A part is one of the network's own modules, of which the file has every tensor or none. anew:
     names' beginnings, as "head" or "pyramid.lateral.3", that start anew in any case. recipe: the
     network's own; where the file is of another skeleton, keypoints of the same name keep their
-    channels, and it says which. Says what the
-    file has beyond the network in a part of both, e.g. where that is cut short; raises WeightsError
-    where it has a part that the network lacks.
+    channels, and it says which. Says what the file has beyond the network in a part of both, e.g.
+    where that is cut short; raises WeightsError where it has a part that the network lacks.
     """
     own = network.state_dict()
     tensors, notes = read_tensors(find_weights(weights))

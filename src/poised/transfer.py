@@ -17,6 +17,7 @@ from poised.datasets.categories import words_of
 from poised.nets import BY_PARTS, build
 from poised.types import Skeleton
 
+Words = tuple[str, ...]  # of a keypoint's name
 READS = 1  # the axis of a convolution's weight that reads, 0 being the one that it gives
 
 
@@ -61,14 +62,14 @@ def shared(theirs: Skeleton, ours: Skeleton) -> list[str]:
 
 def _names(
     theirs: Skeleton, ours: Skeleton, kind: Mapping[str, Any]
-) -> dict[int | None, tuple[list[tuple[str, ...]], list[tuple[str, ...]]]]:
+) -> dict[int | None, tuple[list[Words], list[Words]]]:
     """Their keypoints and ours, in words, of the whole (None) and of each part that is built."""
-    both = [list(map(words_of, skeleton.keypoints)) for skeleton in (theirs, ours)]
-    found = {None: (both[0], both[1])} | dict[int | None, Any]()
+    before, now = (list(map(words_of, skeleton.keypoints)) for skeleton in (theirs, ours))
+    found: dict[int | None, tuple[list[Words], list[Words]]] = {None: (before, now)}
     if kind["network"] in BY_PARTS:
-        for part, name in enumerate(ours.groups):
-            then, now = theirs.groups.get(name, ()), ours.groups[name]
-            found[part] = ([both[0][k] for k in then], [both[1][k] for k in now])
+        for part, (name, places) in enumerate(ours.groups.items()):
+            there = theirs.groups.get(name, ())
+            found[part] = ([before[k] for k in there], [now[k] for k in places])
     return found
 
 
