@@ -198,7 +198,7 @@ def test_a_file_of_other_keypoints_has_its_own_skeleton(
     animal = read_people("coco", tmp_path, "animal.json")[1]
     assert (animal.name, list(animal.keypoints)) == ("animal", paws)
     assert caplog.messages == [
-        f"{tmp_path / 'animal.json'}: its categories name the keypoints: 17, with 8 pairs by left "
+        f"{tmp_path / 'animal.json'}: it names the keypoints: 17, with 8 pairs by left "
         "and right, 16 limbs, COCO's OKS sigmas, but 0.079 for left_paw, right_paw"
     ]
     assert read_people("coco", tmp_path, "animal.json", "coco17")[1].name == "coco17"
@@ -228,7 +228,7 @@ def test_what_is_filled_in_is_said_on_the_command_line(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "people: 2, 1 of them to be ignored; images: 1" in done.stdout
     assert "annotations with no keypoints, ignored: 1, first [1]" in done.stderr
-    assert "its categories name the keypoints: 1, with 0 pairs" in done.stderr
+    assert "it names the keypoints: 1, with 0 pairs" in done.stderr
 
 
 def test_an_id_twice_is_named(tmp_path: Path) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from poised.datasets.training import Samples
 from poised.interrupt import left_to_the_parent
+from poised.recipe import Optimise
 
 MOST_WORKERS = 8  # a process, where a recipe leaves it open
 
@@ -47,19 +49,24 @@ class Places(Sampler[list[tuple[int, int]]]):
             epoch, begin = epoch + 1, 0
 
 
-def load(samples: Samples, places: Places, workers: int, pinned: bool) -> DataLoader[list[Tensor]]:
-    """A loader of these batches, whose worker processes live as long as it is read.
+def open_batches(
+    fabric: Fabric, samples: Samples, batch: int, plan: Optimise, step: int = 0
+) -> Iterator[list[Tensor]]:
+    """This process's parts of the batches from a step on, on its device, without end.
 
-    pinned: the batches lie in memory that a GPU copies from while it computes.
+    The worker processes that read them live as long as this is read.
     """
-    return DataLoader(
+    rank, world = fabric.global_rank, fabric.world_size
+    loader: DataLoader[Any] = DataLoader(
         cast("Dataset[Any]", samples),
-        batch_sampler=places,
-        num_workers=workers,
+        batch_sampler=Places(len(samples), batch, plan.seed, step, rank, world),
+        num_workers=usual_workers(world) if plan.workers is None else plan.workers,
         worker_init_fn=left_to_the_parent,
-        pin_memory=pinned,
+        pin_memory=fabric.device.type == "cuda",
         generator=torch.Generator(),  # its own: torch's is left to the network
     )
+    ready = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+    return iter(cast("Iterable[list[Tensor]]", ready))
 
 
 def usual_workers(processes: int) -> int:

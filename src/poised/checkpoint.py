@@ -17,7 +17,7 @@ from poised.nets import build
 from poised.nets.rtmdet import CHANNELS
 from poised.recipe import Recipe
 from poised.runtime import find_model
-from poised.types import Skeleton
+from poised.types import Skeleton, SkeletonError
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
@@ -66,6 +66,17 @@ def describe_network(recipe: Recipe, joints: int) -> dict[str, Any]:
         skeleton = Skeleton.load(recipe.skeleton)
         kind["groups"] = [list(group) for group in skeleton.groups.values()]
     return {**recipe.network.options, **kind}
+
+
+def skeleton_of_weights(notes: Mapping[str, Any]) -> Skeleton | None:
+    """That of a weights file's notes, written out or by its recipe's name; None where unknown."""
+    if "skeleton" in notes:
+        return Skeleton.from_dict(notes["skeleton"])
+    name = notes.get("recipe", {}).get("skeleton")
+    try:
+        return None if name is None else Skeleton.load(name)
+    except SkeletonError:  # a file that has moved: older weights name it alone
+        return None
 
 
 def recipe_network(recipe: Recipe, found: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ BoxesFrom = Literal["truth", "detector", "image"]
 
 def usual_split(dataset: str) -> str:
     """The part of a data set that figures are given on."""
-    usual = {"coco": "val2017", "crowdpose": "test", "mpii": "valid"}
+    usual = {"coco": "val2017", "crowdpose": "test", "mpii": "valid", "yolo": "val"}
     return usual.get(dataset, "test")
 
 

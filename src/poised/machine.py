@@ -86,8 +86,10 @@ def agreed(fabric: Fabric, value: Any) -> Any:
 
 def is_first() -> bool:
     """Whether this process is the only one, or the first of several: the one that writes."""
-    several = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return not several or torch.distributed.get_rank() == 0
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank() == 0
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK")  # as the launcher told them, before they have met
+    return all(os.environ.get(name, "0") == "0" for name in ranks)
 
 
 @contextmanager

@@ -16,17 +16,28 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from poised.checkpoint import find_weights, read_tensors, save_tensors
+from poised.checkpoint import (
+    describe_network,
+    find_weights,
+    read_tensors,
+    save_tensors,
+    skeleton_of_weights,
+)
+from poised.datasets.categories import same_names
 from poised.files import written_whole
 from poised.nets.efafnet import FASMBottleneck, from_res2net
 from poised.nets.efficientnet_lite import EfficientNetLite0, fold_published
 from poised.nets.hrnet import HRNetBackbone
 from poised.nets.inception_resnet import InceptionResNetV2
 from poised.nets.resnet import BLOCKS, ResNet
+from poised.recipe import Recipe
+from poised.transfer import for_skeleton, shared
+from poised.types import Skeleton
 
 CHUNK = 1 << 20  # bytes read at a time
 HEADS = (  # ImageNet's classifiers; HRNet's forms its coarser streams once more
@@ -68,17 +79,21 @@ def start_network(
     weights: str,
     anew: tuple[str, ...] = (),
     *,
+    recipe: Recipe | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Put a recipe's `network.weights` into the network; parts that the file lacks start anew.
 
     A part is one of the network's own modules, of which the file has every tensor or none. anew:
-    names' beginnings, as "head" or "pyramid.lateral.3", that start anew in any case. Says what the
-    file has beyond the network in a part of both, e.g. where that is cut short; raises WeightsError
-    where it has a part that the network lacks.
+    names' beginnings, as "head" or "pyramid.lateral.3", that start anew in any case. recipe: the
+    network's own; where the file is of another skeleton, keypoints of the same name keep their
+    channels, and it says which. Says what the file has beyond the network in a part of both, e.g.
+    where that is cut short; raises WeightsError where it has a part that the network lacks.
     """
     own = network.state_dict()
-    tensors = read_tensors(find_weights(weights))[0]
+    tensors, notes = read_tensors(find_weights(weights))
+    if recipe is not None:
+        tensors = _for_skeleton(recipe, tensors, notes, own, say)
     unmet = [name for name in anew if not any(f"{key}.".startswith(f"{name}.") for key in own)]
     if unmet:
         raise WeightsError(f"network.anew: {type(network).__name__} has no {', '.join(unmet)}")
@@ -97,6 +112,52 @@ def start_network(
         say(f"{weights}: in it, not used: {', '.join(sorted(unused))}")
     taken = {key: value for key, value in tensors.items() if key in own}
     fill(network, {**taken, **{key: own[key] for key in fresh}}, weights)
+
+
+def _for_skeleton(
+    recipe: Recipe,
+    tensors: dict[str, Tensor],
+    notes: Mapping[str, Any],
+    own: Mapping[str, Tensor],
+    say: Callable[[str], None],
+) -> dict[str, Tensor]:
+    """The tensors for the recipe's skeleton, where the file's notes name another one."""
+    theirs = skeleton_of_weights(notes)
+    if recipe.skeleton is None or theirs is None:
+        return tensors
+    ours = Skeleton.load(recipe.skeleton)
+    if same_names(theirs.keypoints, ours.keypoints):
+        return tensors
+    kept = shared(theirs, ours)
+    new = [name for name in ours.keypoints if name not in kept]
+    told = (
+        f"{len(names)} {what}: {', '.join(names) or 'none'}"
+        for names, what in ((kept, "keypoints keep their channels"), (new, "are new"))
+    )
+    say(f"{recipe.network.weights}, of {theirs.name}: {'; '.join(told)}")
+    return for_skeleton(tensors, theirs, ours, describe_network(recipe, len(ours)), own)
+
+
+def freeze(network: nn.Module, modules: tuple[str, ...]) -> None:
+    """Let the network's modules of these names learn nothing, and their batch norms not move.
+
+    Raises ValueError where the network has none of them.
+    """
+    found = [module for name, module in network.named_children() if name in modules]
+    if not found:
+        raise ValueError(
+            f"optimise.backbone is 0, but {type(network).__name__} has no {', '.join(modules)} to "
+            f"freeze; optimise.slow names modules, of {', '.join(dict(network.named_children()))}"
+        )
+    for module in found:
+        module.requires_grad_(False)
+        module.register_forward_pre_hook(_stay)
+
+
+def _stay(module: nn.Module, _: object) -> None:
+    """Before a module runs: whatever mode the network was put into, this part stays as in use."""
+    if module.training:
+        module.eval()
 
 
 def start_backbone(

@@ -35,14 +35,22 @@ def recipe_names() -> list[str]:
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by name or path and set `a.b=value` on it; raises RecipeError."""
+    source = f"recipe {name_or_path}"
     try:
         values = _read(name_or_path)
-        for override in overrides:
-            _set(values, override)
-        return validated(values, f"recipe {name_or_path}")
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise RecipeError(f"recipe {name_or_path}: not YAML: {reason}") from error
+        raise RecipeError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
+    return changed(values, overrides, source)
+
+
+def changed(values: dict[str, Any], overrides: Sequence[str], source: str) -> Recipe:
+    """The recipe of such values with `a.b=value` set on it; raises RecipeError."""
+    for override in overrides:
+        try:
+            _set(values, override)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"{override!r}: not YAML: {' '.join(str(error).split())}") from error
+    return validated(values, source)
 
 
 def validated(values: Any, source: str) -> Recipe:

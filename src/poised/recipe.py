@@ -145,9 +145,9 @@ class Optimise(_Part):
 
     drops: the epochs after which `lr` is multiplied by `factor`; none: a cosine to zero.
     minutes: end after so long and let the schedule follow the clock; null: `epochs` alone count.
-    backbone: the backbone's learning rate as a fraction of `lr`; slow: the network's modules that
-    learn at that rate, where more than the backbone starts from weights; warm_up: a fraction of
-    all.
+    backbone: the backbone's learning rate as a fraction of `lr`, at 0 it is frozen, its batch
+    norms too; slow: the network's modules that learn at that rate, where more than the backbone
+    starts from weights; warm_up: a fraction of all.
     batch: of all devices together. step: how many of its share a device holds at once, the
     gradients of such parts being added up; null: as many as fit. A batch norm then sees the parts,
     and a loss that divides by its labelled joints does so part by part. sync_norms: batch norms see

@@ -12,7 +12,7 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import nn
 
 from poised.plan import Trial, departures, part_size
-from poised.pretrained import start_backbone, start_network
+from poised.pretrained import freeze, start_backbone, start_network
 from poised.recipe import Optimise, Recipe
 from poised.resume import Saved, TrainingState
 
@@ -24,7 +24,7 @@ class SetUp:
     """
 
     def __init__(self, fabric: Fabric, recipe: Recipe, network: nn.Module, batch: int) -> None:
-        self.fabric, self.recipe, self.network = fabric, recipe, network
+        self.fabric, self.recipe, self.network, self.batch = fabric, recipe, network, batch
         trial = Trial(network, recipe)
         for name in trial.idle:  # or several processes would wait for their gradients
             network.get_parameter(name).requires_grad_(False)
@@ -39,9 +39,13 @@ class SetUp:
         """The network as it is called in training, and the state. about: see `TrainingState`."""
         fabric, recipe, plan = self.fabric, self.recipe, self.recipe.optimise
         if found is None and recipe.network.weights is not None:
-            start_network(self.network, recipe.network.weights, recipe.network.anew, say=say)
+            start_network(
+                self.network, recipe.network.weights, recipe.network.anew, recipe=recipe, say=say
+            )
         elif found is None:
             start_backbone(self.network, recipe.backbone.weights, say=say)
+        if plan.backbone == 0:
+            freeze(self.network, plan.slow)
         network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if plan.sync_norms and fabric.world_size > 1:
             if fabric.device.type != "cuda":

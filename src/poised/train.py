@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
@@ -26,9 +26,10 @@ import torch
 import yaml
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.logger import Logger
+from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor
 
-from poised.batches import Places, load, usual_workers
+from poised.batches import open_batches
 from poised.checkpoint import describe_network, halved, save_tensors
 from poised.datasets.training import Samples, open_samples
 from poised.files import locked, write_text
@@ -37,9 +38,10 @@ from poised.machine import Machine, TrainingError, agreed, explained, kept_whole
 from poised.nets import build
 from poised.plan import describe_work, gains_no_more, is_due, left, schedule
 from poised.recipe import Recipe
-from poised.resume import Saved, find_state, put_away
+from poised.resume import Saved, TrainingState, find_state, put_away
 from poised.set_up import SetUp, batch_size
 from poised.training_log import TrainingLog
+from poised.types import Skeleton
 from poised.validate import check_validation, validate
 
 SAVE_EVERY_S = 120.0
@@ -159,7 +161,7 @@ class _Training:
     def _loop(self, stopped: Callable[[], int | None]) -> None:
         """Steps, rows of the tables, validations and saves, until the end or a signal."""
         state, plan = self.state, self.plan
-        batches = self._batches()
+        batches = open_batches(self.fabric, self.samples, self.batch, plan, state.step)
         saved = timed = time.monotonic()
         first, waited, loss = state.step, 0.0, torch.zeros(())
         done = agreed(self.fabric, self._fraction())
@@ -174,7 +176,7 @@ class _Training:
             before = time.monotonic()
             batch = next(batches)
             waited += time.monotonic() - before
-            loss = self._step(batch)
+            loss = take_step(self.fabric, self.model, state, self.samples, batch, self.set_up)
             beat = state.step % LOG_EVERY == 1 % LOG_EVERY
             if beat:
                 share = waited / max(1e-9, time.monotonic() - timed) if state.step > first else 0
@@ -216,51 +218,6 @@ class _Training:
         if self.plan.minutes is None:
             return math.inf
         return self.begun + 60 * self.plan.minutes - time.monotonic()
-
-    def _batches(self) -> Iterator[list[Tensor]]:
-        """This process's parts of the batches from the state's step on, on its device."""
-        fabric, plan = self.fabric, self.plan
-        places = Places(
-            len(self.samples),
-            self.batch,
-            plan.seed,
-            self.state.step,
-            fabric.global_rank,
-            fabric.world_size,
-        )
-        workers = usual_workers(fabric.world_size) if plan.workers is None else plan.workers
-        loader = load(self.samples, places, workers, fabric.device.type == "cuda")
-        ready = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
-        return iter(cast("Iterable[list[Tensor]]", ready))
-
-    def _step(self, batch: list[Tensor]) -> Tensor:
-        """One step of the optimiser and of the running mean: this process's share of the loss.
-
-        Nothing here waits for a GPU. Several processes average their gradients, so that each counts
-        its samples' part of the batch times their number.
-        """
-        fabric, state, plan = self.fabric, self.state, self.plan
-        seed = np.random.SeedSequence([plan.seed, state.step, fabric.global_rank])
-        torch.manual_seed(int(seed.generate_state(1)[0]))  # dropout's: a resumed run draws the same
-        state.optimiser.zero_grad(set_to_none=True)
-        losses = []
-        parts = list(zip(*(torch.split(tensor, self.set_up.part) for tensor in batch), strict=True))
-        for number, part in enumerate(parts, 1):
-            with fabric.no_backward_sync(self.model, enabled=number < len(parts)):
-                images = self.samples.images(part)
-                loss = self.samples.loss(self.model(images), part, self.state.network)
-                loss = loss * (len(images) * fabric.world_size / self.batch)
-                fabric.backward(loss)
-            losses.append(loss.detach())
-        if plan.clip is not None:
-            fabric.clip_gradients(
-                self.model, state.optimiser, max_norm=plan.clip, error_if_nonfinite=False
-            )
-        state.optimiser.step()
-        state.step += 1
-        decay = min(plan.average, state.step / (state.step + 20))
-        _move_average(state.average, state.network.state_dict(), decay)
-        return torch.stack(losses).sum()
 
     def _report(self, loss: Tensor, done: float, waiting: float) -> None:
         """A row of the tables; TrainingError where the loss is not finite."""
@@ -316,9 +273,45 @@ class _Training:
             small = halved(self.state.average)  # raises where a weight is not finite
             kept = small if self.recipe.export.precision == "fp16" else self.state.average
             notes = {"network": self.kind, "recipe": self.state.about["recipe"]}
+            if self.recipe.skeleton is not None:  # the recipe may name a file of the user's
+                notes["skeleton"] = Skeleton.load(self.recipe.skeleton).to_dict()
             with kept_whole(self.out, self.state.step):
                 save_tensors(weights, kept, notes)
         return weights
+
+
+def take_step(
+    fabric: Fabric,
+    model: _FabricModule,
+    state: TrainingState,
+    samples: Samples,
+    batch: Sequence[Tensor],
+    set_up: SetUp,
+) -> Tensor:
+    """One step of the optimiser and of the running mean: this process's share of the loss.
+
+    Nothing here waits for a GPU. Several processes average their gradients, so that each counts
+    its samples' part of the batch times their number.
+    """
+    plan = set_up.recipe.optimise
+    seed = np.random.SeedSequence([plan.seed, state.step, fabric.global_rank])
+    torch.manual_seed(int(seed.generate_state(1)[0]))  # dropout's: a resumed run draws the same
+    state.optimiser.zero_grad(set_to_none=True)
+    losses = []
+    parts = list(zip(*(torch.split(tensor, set_up.part) for tensor in batch), strict=True))
+    for number, part in enumerate(parts, 1):
+        with fabric.no_backward_sync(model, enabled=number < len(parts)):
+            loss = samples.loss(model(samples.images(part)), part, state.network)
+            loss = loss * (len(part[0]) * fabric.world_size / set_up.batch)
+            fabric.backward(loss)
+        losses.append(loss.detach())
+    if plan.clip is not None:
+        fabric.clip_gradients(model, state.optimiser, max_norm=plan.clip, error_if_nonfinite=False)
+    state.optimiser.step()
+    state.step += 1
+    decay = min(plan.average, state.step / (state.step + 20))
+    _move_average(state.average, state.network.state_dict(), decay)
+    return torch.stack(losses).sum()
 
 
 @torch.no_grad()

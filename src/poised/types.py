@@ -143,11 +143,12 @@ class Skeleton:
     def load(cls, name_or_path: str | Path) -> Skeleton:
         """A skeleton of the package by name, or the user's by path.
 
-        That is a YAML file, or a COCO annotation file (.json) whose categories name the keypoints.
+        That is a YAML file, or the file of a data set that names its keypoints: COCO's annotation
+        (.json, in its categories), DeepLabCut's (.csv), or the data.yaml of YOLO's labels.
         """
         folder = resources.files("poised") / "skeletons"
         path = Path(name_or_path)
-        if path.suffix == ".json":
+        if path.suffix in (".json", ".csv"):
             from poised.datasets.categories import load_skeleton
 
             return load_skeleton(path)
@@ -168,6 +169,10 @@ class Skeleton:
             raise SkeletonError(
                 f"{path}: expected a mapping of fields, got {type(values).__name__}"
             )
+        if "kpt_shape" in values:
+            from poised.datasets.categories import load_skeleton
+
+            return load_skeleton(path)
         return cls.from_dict(values, source=str(path))
 
 

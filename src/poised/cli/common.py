@@ -27,6 +27,9 @@ class Engine(str, Enum):
     torch = "torch"
 
 
+DATA_SETS = "coco, crowdpose, deeplabcut, flic, lsp, lspet, mpii or yolo."
+
+
 class Format(str, Enum):
     coco = "coco"
     jsonl = "jsonl"
@@ -41,6 +44,11 @@ Std = Annotated[tuple[float, float, float] | None, typer.Option(help="Likewise."
 Bgr = Annotated[
     bool | None, typer.Option("--bgr/--rgb", help="The order of that model's channels.")
 ]
+
+
+Devices = Annotated[str, typer.Option(help="Of each node: a number, or auto for all.")]
+Nodes = Annotated[int, typer.Option(help="Computers, on each of which this is started.")]
+Accelerator = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
 def _version(wanted: bool) -> None:
@@ -132,3 +140,20 @@ def print_table(table: Any) -> None:
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@contextmanager
+def training() -> Iterator[None]:
+    """A training that must stop, or was stopped, ends in one line and the usual exit code."""
+    from poised.interrupt import Interrupted
+    from poised.machine import TrainingError, is_first
+
+    try:
+        yield
+    except TrainingError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
+    except Interrupted as error:
+        if is_first():
+            typer.echo(str(error), err=True)
+        raise typer.Exit(error.exit_code) from error

@@ -9,25 +9,31 @@ from typing import Annotated
 
 import typer
 
-from poised.cli.common import app, checked_out, errors, extra, number
+from poised.cli.common import DATA_SETS, app, checked_out, errors, extra, number
 
 data_app = typer.Typer(help="Look at a data set: its faults, its people, another form of it.")
 app.add_typer(data_app, name="data", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="The data set's folder.")]
-Name = Annotated[str, typer.Option(help="coco, crowdpose, flic, lsp, lspet or mpii.")]
+Name = Annotated[str, typer.Option(help=DATA_SETS)]
 Part = Annotated[str, typer.Option(help="Of the data set, or a COCO-style file in it.")]
 OwnSkeleton = Annotated[
     str | None,
     typer.Option(
-        help="Yours: a name, a YAML file, or a COCO file whose categories name its keypoints."
+        help="Yours: a name, a YAML file, or a file of a data set that names its keypoints."
     ),
 ]
 
 
 @data_app.command()
 def check(
-    folder: Folder, dataset: Name, split: Part = "train", skeleton: OwnSkeleton = None
+    folder: Folder,
+    dataset: Name,
+    split: Part = "train",
+    skeleton: OwnSkeleton = None,
+    against: Annotated[
+        str | None, typer.Option(help="Another part: no image of it may be in this one.")
+    ] = None,
 ) -> None:
     """Count people and faults, and name each fault with its image and record.
 
@@ -35,12 +41,17 @@ def check(
     """
     with errors(), extra("eval"):
         from poised.datasets import DATASETS, read_people
-        from poised.datasets.check import check_people
+        from poised.datasets.categories import doubts_about
+        from poised.datasets.check import check_people, twice_seen
 
         people, names = read_people(dataset, folder, split, skeleton)
         faults = check_people(people, names, boxed=DATASETS[dataset].boxed)
-        for fault in faults:
-            typer.echo(str(fault))
+        if against is not None:
+            others, _ = read_people(dataset, folder, against, skeleton)
+            faults += twice_seen(people, others, against)
+        doubts = doubts_about(names)
+        for line in [*doubts, *faults]:
+            typer.echo(str(line))
         labelled = sum(int(person.visible.sum()) for person in people)
         images = len({person.image for person in people})
         ignored = sum(person.ignored for person in people)
@@ -48,8 +59,10 @@ def check(
         typer.echo(f"{labelled} keypoints of {len(people) * len(names)} are labelled")
         for kind, count in Counter(fault.kind for fault in faults).items():
             typer.echo(f"{kind}: {count}")
-        typer.echo(f"faults: {len(faults)}")
-    if faults:
+        if doubts:
+            typer.echo(f"skeleton: {len(doubts)}")
+        typer.echo(f"faults: {len(faults) + len(doubts)}")
+    if faults or doubts:
         raise typer.Exit(1)
 
 

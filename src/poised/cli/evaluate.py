@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from poised.cli.common import (
+    DATA_SETS,
     Bgr,
     Engine,
     Mean,
@@ -31,7 +32,7 @@ class Length(str, Enum):
 
 
 Data = Annotated[Path, typer.Option(help="The data set's folder.")]
-Name = Annotated[str | None, typer.Option(help="coco, crowdpose, flic, lsp, lspet or mpii.")]
+Name = Annotated[str | None, typer.Option(help=DATA_SETS)]
 Part = Annotated[str | None, typer.Option(help="Of the data set; default: the usual test.")]
 Row = Annotated[
     str | None, typer.Option(help="A recipe: its data set, protocol of testing, paper's figures.")
@@ -55,7 +56,7 @@ Runner = Annotated[Engine, typer.Option(help="What runs the networks.")]
 Flip = Annotated[bool, typer.Option(help="Average with the mirrored crop.")]
 Growth = Annotated[float | None, typer.Option(help="Of boxes; default: the model's.")]
 OwnSkeleton = Annotated[
-    str | None, typer.Option(help="Of your own COCO-style file: a name, a YAML file, a COCO file.")
+    str | None, typer.Option(help="Of your own data: a name, a YAML file, a file of a data set.")
 ]
 ModelSkeleton = Annotated[
     str | None, typer.Option(help="Of other people's model: a name, a YAML or COCO file.")

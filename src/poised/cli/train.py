@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from poised.cli.common import app, checked_out, errors, extra, print_table
+from poised.cli.common import (
+    DATA_SETS,
+    Accelerator,
+    Devices,
+    Nodes,
+    app,
+    checked_out,
+    errors,
+    extra,
+    print_table,
+    training,
+)
 
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe of the package, or a YAML file.")],
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe of the package, or a YAML file; not with --from.")
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(help="key=value, e.g. optimise.epochs=5")
     ] = None,
@@ -20,37 +33,69 @@ def train(
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew; the run there -> <out>/earlier-N.")
     ] = False,
-    devices: Annotated[str, typer.Option(help="Of each node: a number, or auto for all.")] = "1",
-    nodes: Annotated[int, typer.Option(help="Computers, on each of which this is started.")] = 1,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    devices: Devices = "1",
+    nodes: Nodes = 1,
+    accelerator: Accelerator = "auto",
     strategy: Annotated[str, typer.Option(help="Of Lightning Fabric; auto is DDP.")] = "auto",
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="The same bits each time, also on a GPU.")
+    ] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option("--from", help="Start from this model for data of your own: a name, a file."),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help=f"With --from: {DATA_SETS}")] = None,
+    data: Annotated[Path | None, typer.Option(help="With --from: the data set's folder.")] = None,
+    split: Annotated[str | None, typer.Option(help="With --from: its part to train on.")] = None,
+    skeleton: Annotated[
+        str | None, typer.Option(help="With --from: yours; default: what the data names.")
+    ] = None,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Only try learning rates, and say which suits.")
     ] = False,
 ) -> None:
     """Train a network by a recipe; the same command again goes on where it stopped."""
     with errors(), extra("train"):
         from poised.export import export_onnx
-        from poised.interrupt import Interrupted
+        from poised.find_lr import find_lr as try_rates
         from poised.machine import Machine, is_first
-        from poised.read_recipe import load_recipe
-        from poised.train import TrainingError
         from poised.train import train as run
 
-        plan = load_recipe(recipe, overrides or [])
+        plan = _plan(recipe, overrides or [], weights, (dataset, data, split, skeleton))
         machine = Machine(accelerator, devices, nodes, strategy, deterministic)
-        try:
-            folder = out or Path("runs") / plan.name
-            weights = run(plan, folder, restart=restart, say=typer.echo, machine=machine)
-        except TrainingError as error:
-            typer.echo(f"Error: {error}", err=True)
-            raise typer.Exit(1) from error
-        except Interrupted as error:
-            if is_first():
-                typer.echo(str(error), err=True)
-            raise typer.Exit(error.exit_code) from error
+        folder = out or Path("runs") / plan.name
+        with training():
+            if find_lr:
+                try_rates(plan, folder, say=typer.echo)
+                return
+            trained = run(plan, folder, restart=restart, say=typer.echo, machine=machine)
         if is_first():
-            typer.echo(f"exported -> {export_onnx(weights, weights.with_suffix('.onnx'))}")
+            typer.echo(f"exported -> {export_onnx(trained, trained.with_suffix('.onnx'))}")
+
+
+def _plan(
+    recipe: str | None,
+    overrides: list[str],
+    weights: str | None,
+    own: tuple[str | None, Path | None, str | None, str | None],
+) -> Any:
+    """The recipe that is asked for: by its name, or that of weights for one's own data."""
+    from poised.own_data import doubts, own_recipe
+    from poised.read_recipe import load_recipe
+
+    dataset, data, split, skeleton = own
+    if weights is None:
+        if recipe is None or any(value is not None for value in own):
+            raise ValueError("name a RECIPE; or for data of your own --from, --dataset and --data")
+        return load_recipe(recipe, overrides)
+    if recipe is not None:  # with --from the first word is no recipe
+        overrides = [recipe, *overrides]
+    if dataset is None or data is None:
+        raise ValueError("--from needs --dataset and --data, which name your data set")
+    plan = own_recipe(weights, dataset, data, split or "train", skeleton, overrides)
+    for line in doubts(plan):
+        typer.echo(f"Mind: {line}", err=True)
+    return plan
 
 
 recipes_app = typer.Typer(help="The recipes: one for each row of the papers' tables.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,12 +13,21 @@ from typing import Any, Literal
 import numpy as np
 
 from poised.datasets.categories import same_names, say_aloud, skeleton_of, words_of
-from poised.datasets.coco import people_of, read_annotations, read_coco
+from poised.datasets.coco import (
+    annotation_file,
+    first_images,
+    people_of,
+    read_annotations,
+    read_coco,
+    to_coco,
+)
+from poised.datasets.deeplabcut import names_of_deeplabcut, read_deeplabcut
 from poised.datasets.flic import read_flic
 from poised.datasets.lsp import read_lsp
 from poised.datasets.lspet import read_lspet
 from poised.datasets.mpii import read_mpii
-from poised.datasets.person import DatasetError, Person
+from poised.datasets.person import DatasetError, Person, cut_part
+from poised.datasets.yolo import mind_the_flip, names_of_yolo, read_yolo
 from poised.packs import PACK
 from poised.types import Skeleton
 
@@ -25,59 +36,121 @@ from poised.types import Skeleton
 class DataSet:
     """read: (root, split) -> people; skeleton: its own; metric: what its papers report.
 
-    boxed: its boxes are annotated; the others' are made here from joints or a scale.
+    boxed: its boxes are annotated; the others' are made here from joints or a scale. names: of a
+    form for anybody's keypoints that is not COCO's: (root, split) -> what `Skeleton.load` reads
+    their names from, None where nothing names them.
     """
 
     read: Callable[[Path, str], list[Person]]
     skeleton: str
     metric: Literal["oks", "crowdpose", "pck", "pckh"]
     boxed: bool = False
+    names: Callable[[Path, str], str | None] | None = None
+
+    @property
+    def of_coco_form(self) -> bool:
+        """Whether its files are of COCO's form."""
+        return self.metric in ("oks", "crowdpose") and self.names is None
 
 
 DATASETS: dict[str, DataSet] = {
     "coco": DataSet(read_coco, "coco17", "oks", boxed=True),
     "crowdpose": DataSet(read_coco, "crowdpose14", "crowdpose", boxed=True),
+    "deeplabcut": DataSet(read_deeplabcut, "coco17", "oks", names=names_of_deeplabcut),
     "flic": DataSet(read_flic, "flic", "pck"),
     "lsp": DataSet(read_lsp, "lsp14", "pck"),
     "lspet": DataSet(read_lspet, "lsp14", "pck"),
     "mpii": DataSet(read_mpii, "mpii16", "pckh"),
+    "yolo": DataSet(read_yolo, "coco17", "oks", boxed=True, names=names_of_yolo),
 }
 
 
 def read_people(
     dataset: str, root: Path, split: str, skeleton: str | None = None
 ) -> tuple[list[Person], Skeleton]:
-    """A data set's people and its skeleton, or the user's own one for a COCO-style file.
+    """A data set's people and its skeleton, or the user's own one.
 
-    A pack of any data set is in COCO form, and read so. Raises ValueError for an unknown data set,
-    and where the keypoints do not fit the skeleton.
+    In COCO's form the keypoints are the skeleton's in the file's order; in others, whose keypoints
+    have names, the skeleton's of the same name, and who has none of them is to be ignored. A pack
+    of any data set is in COCO form, and read so. A split may be cut: see `cut_part`. Raises
+    ValueError for an unknown data set, and where the keypoints do not fit the skeleton.
     """
-    if known(dataset).metric in ("oks", "crowdpose") or (root / PACK).is_file():
+    if _in_coco_form(dataset, root):
         return read_with_truth(dataset, root, split, skeleton)[:2]
-    named = Skeleton.load(skeleton or known(dataset).skeleton)
+    part, count = cut_part(split)
     with _form_of(dataset, root, split):
-        people = known(dataset).read(root, split)
-    return _fitting(people, named, root), named
+        people = known(dataset).read(root, part)[:count]
+        own = names_of(dataset, root, part, skeleton)
+    theirs, named = Skeleton.load(own), Skeleton.load(skeleton or own)
+    if dataset == "yolo":
+        mind_the_flip(root, named)
+    return _by_name(_fitting(people, theirs, root), theirs, named, root), named
+
+
+def names_of(dataset: str, root: Path, split: str, otherwise: str | None = None) -> str:
+    """What `Skeleton.load` reads a data set's own skeleton from: a name, or a file of the set.
+
+    otherwise: where nothing names its keypoints; None: the data set's usual one.
+    """
+    its = known(dataset)
+    if its.names is not None:
+        return its.names(root, split) or otherwise or its.skeleton
+    if dataset != "coco":
+        return its.skeleton
+    path = annotation_file(root, cut_part(split)[0])
+    values = json.loads(path.read_text("utf-8"))
+    own = skeleton_of(values, str(path)) if isinstance(values, dict) else None
+    usual = Skeleton.load(its.skeleton).keypoints
+    return its.skeleton if own is None or same_names(own.keypoints, usual) else str(path)
 
 
 def read_with_truth(
     dataset: str, root: Path, split: str, skeleton: str | None = None
 ) -> tuple[list[Person], Skeleton, dict[str, Any], Path]:
-    """As `read_people` of a data set in COCO form; and its annotation file, and images' folder.
+    """As `read_people` of a data set scored as COCO's; its annotation in COCO form; images' folder.
 
-    The file is read once. Of "coco", without a skeleton given, it is the file's own categories'
-    where they name other keypoints than COCO's. Raises what `read_people`, `read_annotations` and
-    `skeleton_of` raise.
+    A file of COCO's form is read once. Of "coco", without a skeleton given, the skeleton is the
+    file's own categories' where they name other keypoints than COCO's. Raises what `read_people`,
+    `read_annotations` and `skeleton_of` raise.
     """
+    if not _in_coco_form(dataset, root):
+        people, named = read_people(dataset, root, split, skeleton)
+        folders = {str(person.image.parent.absolute()) for person in people}
+        images = Path(os.path.commonpath(folders)) if folders else root
+        absolute = [replace(person, image=person.image.absolute()) for person in people]
+        return people, named, to_coco(absolute, named, images), images
     named = Skeleton.load(skeleton or known(dataset).skeleton)
     with _form_of(dataset, root, split):
-        values, images = read_annotations(root, split)
+        part, count = cut_part(split)
+        values, images = read_annotations(root, part)
+        if count is not None:
+            values = first_images(values, count)
         people = people_of(values, images)
-    if dataset == "coco" and skeleton is None:
+    if skeleton is None and (dataset == "coco" or not known(dataset).of_coco_form):
         named = _own(values, named, people, root / split)
     elif skeleton is not None:
         _same_keypoints(values, named, root / split)
     return _fitting(people, named, root), named, values, images
+
+
+def _by_name(people: list[Person], theirs: Skeleton, ours: Skeleton, root: Path) -> list[Person]:
+    """People with our keypoints; DatasetError where theirs share no name with them."""
+    if same_names(theirs.keypoints, ours.keypoints):
+        return people
+    called = {words_of(name): name for name in ours.keypoints}
+    same = {k: called[words_of(k)] for k in theirs.keypoints if words_of(k) in called}
+    if not same:
+        raise DatasetError(
+            f"{root}: its keypoints are {', '.join(theirs.keypoints[:3])}, ..., the skeleton "
+            f"{ours.name} has {', '.join(ours.keypoints[:3])}, ...: no name is the same"
+        )
+    changed = renamed(people, theirs, ours, same)
+    return [p if p.visible.any() else replace(p, ignored=True) for p in changed]
+
+
+def _in_coco_form(dataset: str, root: Path) -> bool:
+    """Whether a data set is read from a file of COCO's form, as a pack of any is."""
+    return known(dataset).of_coco_form or (root / PACK).is_file()
 
 
 def _own(values: dict[str, Any], usual: Skeleton, people: list[Person], source: Path) -> Skeleton:
@@ -129,7 +202,7 @@ def _fitting(people: list[Person], named: Skeleton, root: Path) -> list[Person]:
     if people and len(people[0].visible) != len(named):
         raise DatasetError(
             f"{root}: {len(people[0].visible)} keypoints a person, the skeleton {named.name} has "
-            f"{len(named)}"
+            f"{len(named)}: give one that fits (--skeleton)"
         )
     return people
 
@@ -166,6 +239,7 @@ __all__ = [
     "DatasetError",
     "Person",
     "known",
+    "names_of",
     "read_lspet",
     "read_people",
     "read_with_truth",

@@ -1,8 +1,8 @@
-"""The skeleton that a COCO file's `categories` describe.
+"""The skeleton that a data set's own file describes: COCO's `categories`, or others' bare names.
 
-They name the keypoints, and join them by limbs that count from 1. All else is read off the names:
-pairs differ in left and right (l and r) alone; the parts are told by words, what neither HEAD nor
-LOWER knows is "upper"; OKS's sigmas are COCO's for its own keypoints, and SIGMA for others.
+Categories name the keypoints, and join them by limbs that count from 1. All else is read off the
+names: pairs differ in left and right (l and r) alone; the parts are told by words, what neither
+HEAD nor LOWER knows is "upper"; OKS's sigmas are COCO's for its own keypoints, SIGMA for others.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ log = logging.getLogger(__name__)
 
 
 def load_skeleton(path: Path) -> Skeleton:
-    """That of a COCO annotation file, said aloud once; SkeletonError where it names none."""
+    """That of a COCO annotation file, a DeepLabCut's CSV or a YOLO's YAML file, said aloud once.
+
+    Raises SkeletonError where it names none.
+    """
     try:
         state = path.stat()
     except OSError as error:
@@ -37,6 +41,18 @@ def load_skeleton(path: Path) -> Skeleton:
 
 @lru_cache(maxsize=4)  # such a file may be large, and a training asks several times
 def _load(path: Path, changed: int, size: int) -> Skeleton:
+    from poised.datasets.deeplabcut import skeleton_of_deeplabcut  # both build on this file
+    from poised.datasets.yolo import skeleton_of_yolo
+
+    if path.suffix == ".json":
+        found = _of_coco(path)
+    else:
+        found = skeleton_of_deeplabcut(path) if path.suffix == ".csv" else skeleton_of_yolo(path)
+    say_aloud(found, str(path))
+    return found
+
+
+def _of_coco(path: Path) -> Skeleton:
     try:
         values = json.loads(path.read_text("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -44,7 +60,6 @@ def _load(path: Path, changed: int, size: int) -> Skeleton:
     found = skeleton_of(values, str(path)) if isinstance(values, dict) else None
     if found is None:
         raise SkeletonError(f"{path}: no category names keypoints, as COCO's `person` does")
-    say_aloud(found, str(path))
     return found
 
 
@@ -64,13 +79,27 @@ def skeleton_of(values: Mapping[str, Any], source: str) -> Skeleton | None:
     names = named[0]["keypoints"]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise SkeletonError(f"{source}: a category's keypoints is {str(names)[:60]}, not names")
+    whole = skeleton_named(names, None, source)
+    return replace(whole, limbs=_limbs(named[0].get("skeleton"), len(names)))
+
+
+def skeleton_named(
+    names: Sequence[str], pairs: Sequence[tuple[int, int]] | None, source: str
+) -> Skeleton:
+    """A skeleton without limbs of keypoints of which the names alone are known.
+
+    pairs: what a mirror exchanges, where that is known too; else it is read off the names.
+    """
     words = [words_of(name) for name in names]
+    by_name = _pairs(words)
     known = _coco_sigmas()
+    if pairs is not None:  # they do not tell left from right, which the names may
+        pairs = [(b, a) if (b, a) in by_name else (a, b) for a, b in pairs]
     return Skeleton(
         name=Path(source).stem,
         keypoints=tuple(names),
-        pairs=_pairs(words),
-        limbs=_limbs(named[0].get("skeleton"), len(names)),
+        pairs=by_name if pairs is None else tuple(pairs),
+        limbs=(),
         groups=_groups(words),
         sigmas=np.array([known.get(word, SIGMA) for word in words], np.float32),
     )
@@ -92,7 +121,7 @@ def say_aloud(skeleton: Skeleton, source: str) -> None:
     known = _coco_sigmas()
     others = [name for name in skeleton.keypoints if words_of(name) not in known]
     log.warning(
-        "%s: its categories name the keypoints: %d, with %d pairs by left and right, %d limbs, "
+        "%s: it names the keypoints: %d, with %d pairs by left and right, %d limbs, "
         "COCO's OKS sigmas%s",
         source,
         len(skeleton),
@@ -100,6 +129,31 @@ def say_aloud(skeleton: Skeleton, source: str) -> None:
         len(skeleton.limbs),
         f", but {SIGMA} for {', '.join(others)}" if others else "",
     )
+
+
+def doubts_about(skeleton: Skeleton) -> list[str]:
+    """What the names of a skeleton's keypoints say against its pairs: a line each.
+
+    Names that differ in left and right alone are a pair, the left one first.
+    """
+    names = skeleton.keypoints
+    words = [words_of(name) for name in names]
+    paired = {k for pair in skeleton.pairs for k in pair}
+    expected = _pairs(words)
+    told = []
+    for left, right in expected:
+        both = f"{names[left]} and {names[right]}"
+        if (right, left) in skeleton.pairs:
+            told.append(f"of the pair {both} the right one stands first: sides are told wrongly")
+        elif (left, right) not in skeleton.pairs:
+            told.append(f"{both} are no pair in it: mirrored pictures teach wrong places")
+    alone = set(range(len(names))) - paired - {k for pair in expected for k in pair}
+    told += [
+        f"{names[k]} has no other side: mirrored pictures teach wrong places (augment.flip=0)"
+        for k in sorted(alone)
+        if {"left", "right"} & set(words[k])
+    ]
+    return [f"skeleton {skeleton.name}: {line}" for line in told]
 
 
 def _coco_sigmas() -> dict[tuple[str, ...], float]:

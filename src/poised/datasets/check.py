@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,26 @@ def _twins(people: Sequence[Person], records: list[int], skeleton: Skeleton) -> 
         if (visible[i] == visible[j]).all():
             image = people[labelled[j]].image
             yield Fault(image, labelled[j], "twice", f"the same person as record {labelled[i]}")
+
+
+def twice_seen(people: Sequence[Person], others: Sequence[Person], part: str) -> list[Fault]:
+    """The images of people that are images of the others too, by file or by the same bytes.
+
+    Whoever is trained on one of them and tested on the other is tested on what was learnt. Named
+    with the first person of each image; part: what the others are called.
+    """
+    there = {_digest(path): path for path in sorted({person.image for person in others})}
+    faults, seen = [], set()
+    for record, person in enumerate(people):
+        if person.image not in seen and (twin := there.get(_digest(person.image))):
+            faults.append(Fault(person.image, record, "in both parts", f"{twin} of {part}"))
+        seen.add(person.image)
+    return faults
+
+
+def _digest(path: Path) -> str:
+    """Of a file's bytes; where there is no file, its name."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)
 
 
 def contact_sheet(

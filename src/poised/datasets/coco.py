@@ -3,7 +3,9 @@
 Layouts that are looked for under root, for a split S: `annotations/person_keypoints_S.json` or, of
 a part without labels, `annotations/image_info_S.json` (COCO), `json/crowdpose_S.json` or
 `crowdpose_S.json` (CrowdPose), `S` itself where it ends in .json; the images in `S/`, `images/S/`,
-the same of `test2017` for `test-dev2017`, `images/` or root; or else all in `images.pack`.
+the same of `test2017` for `test-dev2017`, `images/` or root; or else all in `images.pack`. CVAT's
+"COCO Keypoints 1.0" is of this form with the split `default`, Label Studio's export with
+`result.json`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +39,8 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
 log = logging.getLogger(__name__)
 
 
-def read_annotations(root: Path, split: str) -> tuple[dict[str, Any], Path]:
-    """The annotation file of a split, checked, and the folder of its images.
-
-    An annotation without keypoints gets unlabelled ones, so that it is ignored; one without a box
-    that of its keypoints, enlarged. How many there are is said aloud. Raises FileNotFoundError, or
-    DatasetError naming file, record and field.
-    """
+def annotation_file(root: Path, split: str) -> Path:
+    """The annotation file of a split; FileNotFoundError names those that were looked for."""
     names = [
         f"annotations/person_keypoints_{split}.json",
         f"annotations/image_info_{split}.json",
@@ -54,7 +52,17 @@ def read_annotations(root: Path, split: str) -> tuple[dict[str, Any], Path]:
     found = [root / name for name in names if (root / name).is_file()]
     if not found:
         raise FileNotFoundError(f"{root}: none of {', '.join(names)}")
-    path = found[0]
+    return found[0]
+
+
+def read_annotations(root: Path, split: str) -> tuple[dict[str, Any], Path]:
+    """The annotation file of a split, checked, and the folder of its images.
+
+    An annotation without keypoints gets unlabelled ones, so that it is ignored; one without a box
+    that of its keypoints, enlarged. How many there are is said aloud. Raises FileNotFoundError, or
+    DatasetError naming file, record and field.
+    """
+    path = annotation_file(root, split)
     try:
         values = json.loads(path.read_text("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -65,14 +73,45 @@ def read_annotations(root: Path, split: str) -> tuple[dict[str, Any], Path]:
         values.setdefault("annotations", [])
     _check(values, path)
     _complete(values, path)
-    parts = [split, split.replace("test-dev", "test")]  # test-dev's images are among the test's
+    return values, _images_folder(values["images"], root, split)
+
+
+def first_images(values: dict[str, Any], count: int) -> dict[str, Any]:
+    """An annotation file's values, of its first images with an annotation alone."""
+    used = {row["image_id"] for row in values["annotations"]}
+    images = [image for image in values["images"] if image["id"] in used][:count]
+    kept = {image["id"] for image in images}
+    rows = [row for row in values["annotations"] if row["image_id"] in kept]
+    return {**values, "images": images, "annotations": rows}
+
+
+def _images_folder(images: list[dict[str, Any]], root: Path, split: str) -> Path:
+    """The folder where most of some images lie, by their names, or else by the names' ends alone.
+
+    Label Studio names images as it keeps them (`../../data/upload/1/a.jpg`, or with backslashes)
+    and puts them into `images/`; the records are changed to the names that they have there.
+    """
     if (root / PACK).is_file():
-        return values, _whole_pack(root / PACK, values["images"])
+        return _whole_pack(root / PACK, images)
+    parts = [split, split.replace("test-dev", "test")]  # test-dev's images are among the test's
     folders = [root / f / part for part in parts for f in ("", "images")] + [root / "images", root]
-    some = [
-        str(i["file_name"]) for i in values["images"][:: len(values["images"]) // LOOKED_FOR + 1]
-    ]
-    return values, max(folders, key=lambda f: sum((f / name).is_file() for name in some))
+    some = [str(image["file_name"]) for image in images[:: len(images) // LOOKED_FOR + 1]]
+
+    def held(names: list[str], folder: Path) -> int:
+        return sum((folder / name).is_file() for name in names)
+
+    best = max(folders, key=partial(held, some))
+    ends = list(map(_end, some))
+    by_end = max(folders, key=partial(held, ends))
+    if held(ends, by_end) <= held(some, best):
+        return best
+    for image in images:
+        image["file_name"] = _end(image["file_name"])
+    return by_end
+
+
+def _end(name: str) -> str:
+    return name.replace("\\", "/").rpartition("/")[2]
 
 
 def _whole_pack(pack: Path, images: list[dict[str, Any]]) -> Path:
@@ -212,8 +251,8 @@ def keypoint_count(annotation: dict[str, Any]) -> int:
 
 
 def person_area(annotation: dict[str, Any]) -> float:
-    """The annotated area, or where there is none 0.53 x the box."""
-    if "area" in annotation:
+    """The annotated area, or where there is none, or 0 as in some exports, 0.53 x the box."""
+    if annotation.get("area"):
         return float(annotation["area"])
     return AREA * float(annotation["bbox"][2]) * float(annotation["bbox"][3])
 

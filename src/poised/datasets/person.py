@@ -67,3 +67,16 @@ def check_split(split: str, known: tuple[str, ...], root: Path) -> None:
     """Raise DatasetError unless the split is known."""
     if split not in known:
         raise DatasetError(f"{root}: no part {split!r}; known: {', '.join(known)}")
+
+
+def cut_part(part: str) -> tuple[str, int | None]:
+    """A part's name, and how many it is cut to: "val2017[:50]" -> "val2017", 50; else None.
+
+    Of a data set in COCO's form its first images with an annotation, of others its first people.
+    """
+    name, bracket, count = part.partition("[:")
+    if not bracket:
+        return part, None
+    if not (count.endswith("]") and count[:-1].isdecimal()):
+        raise DatasetError(f"{part}: a slice is written as {name}[:50]")
+    return name, int(count[:-1])

@@ -1,0 +1,202 @@
+"""A row of a paper's table from one end to the other: what it needs, training, test, verdict."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from poised.checkpoint import describe_network, read_tensors
+from poised.cost import measure_cost
+from poised.datasets import Person, read_people
+from poised.evaluate import TOTAL, sha256
+from poised.files import write_text
+from poised.machine import Machine, is_first
+from poised.nets import build
+from poised.recipe import Recipe
+from poised.train import train
+from poised.types import Skeleton
+from poised.validate import evaluate_recipe, main_figure
+
+TOLERANCE = 0.5  # points from the paper's figure that pass
+WHOLE = {  # people with labelled keypoints, as HRNet's code counts them in the whole data set
+    ("coco", "train2017"): 149_813,
+    ("coco", "val2017"): 6_352,
+    ("mpii", "train"): 22_246,
+    ("mpii", "valid"): 2_958,
+}
+SMOKE = 8  # people, of the slice that is trained on; half as many images are tested
+
+
+def smoke(recipe: Recipe) -> list[str]:
+    """`key=value` that leave of a recipe two steps on its first people, and a test on few."""
+    return [
+        f"dataset.train={recipe.dataset.train}[:{SMOKE}]",
+        f"test.split={recipe.test.split}[:{SMOKE // 2}]",
+        "dataset.also=[]",
+        f"optimise.batch={SMOKE // 2}",
+        "optimise.epochs=1",
+        "optimise.workers=0",
+        "optimise.drops=[]",
+    ]
+
+
+def needs(recipe: Recipe) -> list[str]:
+    """What a row is, the data that it needs and what is of it here, and how long it takes.
+
+    Raises what the readers raise, and FileNotFoundError for images that are not there.
+    """
+    test, plan = recipe.test, recipe.optimise
+    lines = [f"{row.source}: {row.row}: {_figures(row.figures)}" for row in recipe.reported]
+    boxes = {"truth": "annotated boxes", "image": "whole images"}.get(test.boxes, test.detector)
+    scales = "" if test.scales == (1.0,) else f", scales {', '.join(map(str, test.scales))}"
+    flip = "with flip" if test.flip else "without flip"
+    lines.append(f"tested on {test.split}: {boxes}, {flip}, decoder {test.decoder}{scales}")
+    people = _people(recipe, recipe.dataset.train)
+    tested = _people(recipe, test.split)
+    for part, found in ((recipe.dataset.train, people), (test.split, tested)):
+        whole = WHOLE.get((recipe.dataset.name, part))
+        of = f" of {whole}" if whole is not None and whole != len(found) else ""
+        lines.append(f"{recipe.dataset.name} {part}: {len(found)}{of} people in {_root(recipe)}")
+    seen = len(people) * plan.epochs
+    macs = measure_cost(recipe).macs_g
+    lines.append(
+        f"{seen} images seen in {plan.epochs} epochs, {6 * macs * 1e9 * seen / 1e15:.3g} PFLOP "
+        f"(6 x {macs:.2f} G MACs an image); about {seen * _pace(recipe) / 3600:.2g} h on one "
+        f"device here, of two images measured"
+    )
+    return lines
+
+
+def reproduce(
+    recipe: Recipe,
+    out: Path,
+    *,
+    boxes: Any = "truth",
+    machine: Machine | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Train a row in `out`, test it, and write out/measured.yaml: the recipe with `measured`.
+
+    boxes: of the test: "truth", "detector", "image" or a box file, where the paper's are a
+    detector's. Raises what `train` and `evaluate_model` raise.
+    """
+    weights = train(recipe, out, machine=machine, say=say)
+    if not is_first():
+        return {}
+    done = evaluate_recipe(recipe, weights, boxes)
+    state = read_tensors(out / "state.safetensors")[1]
+    measured = {
+        "figures": {name: round(value, 2) for name, value in done.figures.items()},
+        "verdict": verdict(recipe, done.figures, boxes),
+        "commit": commit(),
+        "weights_sha256": sha256(weights),
+        "machine": _machine(),
+        "hours": round(state["seconds"] / 3600, 3),
+        "steps": state["step"],
+        "protocol": done.protocol,
+    }
+    values = recipe.model_dump(mode="json") | {"measured": measured}
+    write_text(out / "measured.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    say(f"{_figures(done.figures)} -> {out / 'measured.yaml'}")
+    say(str(measured["verdict"]))
+    return measured
+
+
+def verdict(recipe: Recipe, figures: dict[str, float], boxes: Any) -> str:
+    """PASS or MISS against each paper's figure, or why there is none."""
+    if "[:" in recipe.dataset.train + recipe.test.split:
+        return "no verdict: a slice of the data"
+    for part in (recipe.dataset.train, recipe.test.split):
+        whole = WHOLE.get((recipe.dataset.name, part))
+        if whole is not None and len(_people(recipe, part)) != whole:
+            return f"no verdict: {part} is not whole here"
+    if recipe.test.boxes == "detected" and boxes == "truth":
+        return f"no verdict: annotated boxes, where the paper has those of {recipe.test.detector}"
+    if recipe.test.ensemble:
+        return "no verdict: the paper averages several models"
+    main = main_figure(recipe.dataset.name)
+    theirs = "Total" if main == TOTAL.get(recipe.dataset.name) else main
+    lines = []
+    for row in recipe.reported:
+        if theirs in row.figures:
+            less = figures[main] - row.figures[theirs]
+            word = "PASS" if less >= -TOLERANCE else "MISS"
+            lines.append(
+                f"{word}: {theirs} {figures[main]:.1f}, {row.source} has {row.figures[theirs]:g} "
+                f"({less:+.1f}, {TOLERANCE} allowed)"
+            )
+    return "; ".join(lines) or f"no verdict: no {theirs} is reported of this row"
+
+
+def record(file: Path, measured: dict[str, Any]) -> None:
+    """Put `measured` into a recipe's file, in place of its `measured: null`; ValueError if none."""
+    text = file.read_text("utf-8")
+    if text.count("\nmeasured: null\n") != 1:
+        raise ValueError(f"{file}: no line `measured: null` to put the figures in")
+    short = {name: measured[name] for name in measured if name != "protocol"}
+    block = yaml.safe_dump({"measured": short}, sort_keys=False, allow_unicode=True)
+    write_text(file, text.replace("\nmeasured: null\n", f"\n{block}"))
+
+
+def commit() -> str | None:
+    """The source's commit, with + where files have changed since; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", here, *words], capture_output=True, text=True)
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    number = git("rev-parse", "HEAD")
+    return number if number is None else number + ("+" if git("status", "--porcelain") else "")
+
+
+def _people(recipe: Recipe, part: str) -> list[Person]:
+    """Those that count; FileNotFoundError where images are missing."""
+    own = recipe.dataset
+    people, _ = read_people(own.name, own.root, part, recipe.skeleton)
+    kept = [person for person in people if not person.ignored]
+    missing = sorted({str(p.image) for p in kept if not p.image.is_file()})
+    if missing and not (own.root / "images.pack").is_file():
+        raise FileNotFoundError(f"{len(missing)} images of {part} are missing: {missing[0]}, ...")
+    return kept
+
+
+def _pace(recipe: Recipe) -> float:
+    """Seconds that one image of a step takes on this machine's first device: of two."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = build(**describe_network(recipe, len(Skeleton.load(str(recipe.skeleton)))))
+    network.to(device).train()
+    width, height = recipe.input.size
+    images = torch.zeros(2, 3, height, width, device=device)
+    seconds = []
+    for _ in range(2):  # the first one warms up
+        begun = time.monotonic()
+        torch.autograd.backward(torch.stack([maps.sum() for maps in network(images)]).sum())
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.monotonic() - begun)
+    return seconds[-1] / len(images)
+
+
+def _machine() -> str:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    return f"{gpu}, {platform.machine()}, {versions}"
+
+
+def _root(recipe: Recipe) -> str:
+    return recipe.dataset.root.name
+
+
+def _figures(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in list(figures.items())[:8])
