@@ -335,7 +335,7 @@ def test_a_model_is_evaluated_and_says_how(shared: Path, tmp_path: Path) -> None
     assert 0 < done.figures["AP"] < done.figures["AP.5"] < 100
     done.write(tmp_path / "a.json")
     assert json.loads((tmp_path / "a.json").read_text())["figures"] == done.figures
-    with pytest.raises(ValueError, match="known: coco, crowdpose, flic, lsp, lspet, mpii"):
+    with pytest.raises(ValueError, match="known: coco, crowdpose, deeplabcut, flic, lsp"):
         evaluate_model(predictor, "cocoa", root, "val2017")
 
 

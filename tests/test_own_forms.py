@@ -283,18 +283,12 @@ def test_cvats_export_is_read_as_it_comes(tmp_path: Path) -> None:
     annotation |= {"attributes": {"occluded": False}, "keypoints": [12, 22, 2, 48, 68, 1, 0, 0, 0]}
     car = {"id": 2, "image_id": 1, "category_id": 1, "segmentation": [], "area": 9.0}
     car |= {"bbox": [0, 0, 3, 3], "iscrowd": 0, "attributes": {"occluded": False}}
+    names = ["nose", "left_hand", "right_hand"]
     values = {
-        "licenses": [{"name": "", "id": 0, "url": ""}],
         "info": {"contributor": "", "date_created": ""},
         "categories": [
             {"id": 1, "name": "car", "supercategory": "", "keypoints": [], "skeleton": []},
-            {
-                "id": 2,
-                "name": "person",
-                "supercategory": "",
-                "keypoints": ["nose", "left_hand", "right_hand"],
-                "skeleton": [[1, 2], [1, 3]],
-            },
+            {"id": 2, "name": "person", "keypoints": names, "skeleton": [[1, 2], [1, 3]]},
         ],
         "images": [{"id": 1, "width": 200, "height": 100, "file_name": "a.jpg", "license": 0}],
         "annotations": [annotation, car],
