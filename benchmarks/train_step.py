@@ -41,7 +41,7 @@ SMALL = [
 
 
 class Clocked:
-    """The batches of a training, by which its steps and waits are timed; after STEPS come bare ones.
+    """The batches of a training, by which its steps and waits are timed; and bare steps between.
 
     It stands in for `poised.train.open_batches`.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from poised.predict import Predictor
 from poised.read_recipe import load_recipe
 from poised.recipe import Recipe
 from poised.train import train
+from poised.training_log import outside_loggers
 from poised.validate import validate
 
 QUIET = {"say": lambda _: None}
@@ -110,3 +112,23 @@ def test_a_test_split_without_labels_is_refused_at_once(
             discs("optimise.validate_every=1", "test.split=test-dev2017"), tmp_path / "r", **QUIET
         )
     assert not (tmp_path / "r" / "state.safetensors").exists()
+
+
+def test_other_loggers_get_the_same_rows(
+    discs: Callable[..., Recipe], tmp_path: Path, told: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lightning_fabric.loggers import CSVLogger
+
+    told += [10.0, 30.0, 20.0]
+    theirs = CSVLogger(tmp_path, "theirs", version="")
+    train(discs("optimise.validate_every=2"), tmp_path / "run", loggers=[theirs], **QUIET)
+    theirs.finalize("success")
+    with Path(theirs.log_dir, "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["validation/AP"]) for row in rows if row["validation/AP"]] == [10, 30, 20]
+    assert float(next(row["loss"] for row in rows if row["step"] == "1")) > 0
+    with pytest.raises(ValueError, match="no logger 'paper': wandb and mlflow are known"):
+        outside_loggers(["paper"], "run", tmp_path)
+    monkeypatch.setitem(sys.modules, "pytorch_lightning", None)
+    with pytest.raises(ValueError, match=r"--log wandb needs pip install 'poised\[wandb\]'"):
+        outside_loggers(["wandb"], "run", tmp_path)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from lightning_fabric import Fabric
+from lightning_fabric.loggers.logger import Logger
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -100,6 +102,30 @@ class TrainingLog:
     def close(self) -> None:
         """Nothing more will come."""
         self.board.finalize("success")
+
+
+def outside_loggers(names: Sequence[str], run: str, out: Path) -> list[Logger]:
+    """Loggers for W&B and MLflow, of pytorch-lightning, which Fabric takes; they keep files in out.
+
+    They may send what they log to where their own settings say (WANDB_MODE, MLFLOW_TRACKING_URI).
+    Raises ValueError for another name, and where a package is missing.
+    """
+    found: list[Logger] = []
+    for name in names:
+        if name not in ("wandb", "mlflow"):
+            raise ValueError(f"no logger {name!r}: wandb and mlflow are known")
+        try:
+            from pytorch_lightning.loggers import MLFlowLogger, WandbLogger
+
+            if name == "wandb":
+                found.append(WandbLogger(name=run, project="poised", save_dir=out))
+            else:
+                os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # or it wants a database
+                uri = os.environ.get("MLFLOW_TRACKING_URI", f"file:{out.absolute() / 'mlruns'}")
+                found.append(MLFlowLogger("poised", run_name=run, tracking_uri=uri))
+        except ImportError as error:
+            raise ValueError(f"--log {name} needs pip install 'poised[{name}]': {error}") from error
+    return found
 
 
 def _step_of(line: bytes) -> int:

@@ -40,6 +40,9 @@ def train(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="The same bits each time, also on a GPU.")
     ] = False,
+    log: Annotated[
+        list[str] | None, typer.Option(help="Also tell wandb or mlflow, which may send it.")
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option("--from", help="Start from this model for data of your own: a name, a file."),
@@ -60,6 +63,7 @@ def train(
         from poised.find_lr import find_lr as try_rates
         from poised.machine import Machine, is_first
         from poised.train import train as run
+        from poised.training_log import outside_loggers
 
         plan = _plan(recipe, overrides or [], weights, (dataset, data, split, skeleton))
         machine = Machine(accelerator, devices, nodes, strategy, deterministic)
@@ -68,7 +72,10 @@ def train(
             if find_lr:
                 try_rates(plan, folder, say=typer.echo)
                 return
-            trained = run(plan, folder, restart=restart, say=typer.echo, machine=machine)
+            outside = outside_loggers(log or (), plan.name, folder)
+            trained = run(
+                plan, folder, restart=restart, say=typer.echo, machine=machine, loggers=outside
+            )
         if is_first():
             typer.echo(f"exported -> {export_onnx(trained, trained.with_suffix('.onnx'))}")
 
