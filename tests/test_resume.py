@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="needs poised[train]")
 torch.set_num_threads(1)
 
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
 
 from poised.checkpoint import read_tensors
@@ -437,3 +438,28 @@ def test_a_run_says_at_its_start_what_it_will_do(
     clock[0] = 0.0
     start(limited, tmp_path / "limited", hook=hook, say=said.append)
     assert "2.00 s a step: 1 min to go" in said  # 660 s less the 620 of the first twenty
+
+
+class Waits(TorchDispatchMode):
+    """Counts how often a number is asked of a tensor, for which one waits where that is a GPU's."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "adamw", "rmsprop"])
+def test_a_device_is_waited_for_once_in_twenty_steps(
+    start: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimiser: str
+) -> None:
+    """Sixty steps more, three waits more."""
+    counts = []
+    for epochs in (8, 20):
+        monkeypatch.setattr("poised.train.LOG_EVERY", 20)
+        with Waits() as waits:
+            plan = small(f"optimise.epochs={epochs}", f"optimise.optimiser={optimiser}")
+            start(plan, tmp_path / str(epochs))
+        counts.append(waits.count)
+    assert counts[1] - counts[0] == 3

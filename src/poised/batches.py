@@ -57,10 +57,11 @@ def open_batches(
     The worker processes that read them live as long as this is read.
     """
     rank, world = fabric.global_rank, fabric.world_size
+    here = world // getattr(fabric.strategy, "num_nodes", 1)
     loader: DataLoader[Any] = DataLoader(
         cast("Dataset[Any]", samples),
         batch_sampler=Places(len(samples), batch, plan.seed, step, rank, world),
-        num_workers=usual_workers(world) if plan.workers is None else plan.workers,
+        num_workers=usual_workers(here) if plan.workers is None else plan.workers,
         worker_init_fn=left_to_the_parent,
         pin_memory=fabric.device.type == "cuda",
         generator=torch.Generator(),  # its own: torch's is left to the network

@@ -163,7 +163,7 @@ class _Training:
         state, plan = self.state, self.plan
         batches = open_batches(self.fabric, self.samples, self.batch, plan, state.step)
         saved = timed = time.monotonic()
-        first, waited, loss = state.step, 0.0, torch.zeros(())
+        first, waited, loss = state.step, 0.0, torch.zeros((), device=self.fabric.device)
         done = agreed(self.fabric, self._fraction())
         while True:
             if is_due(state, plan, self.epoch_steps):
