@@ -92,6 +92,9 @@ def test_a_detectors_boxes_are_asked_for(shared: Path, tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "run")])
     assert refused.exit_code == 2
     assert "give --boxes FILE, or --boxes truth" in refused.output
+    slight = CliRunner().invoke(app, [*words, "--smoke", "--record"])
+    assert slight.exit_code == 2
+    assert "--record is for a recipe of the package" in slight.output
     told = CliRunner().invoke(app, [*words, "--dry", NARROW])
     assert told.exit_code == 0, told.output
     assert "coco train2017: 1146 of 149813 people in coco2017" in told.output

@@ -48,8 +48,8 @@ def reproduce(
                 f"{row} was tested on boxes of {recipe.test.detector}: give --boxes FILE, or "
                 "--boxes truth for the annotated ones, on which figures are higher"
             )
-        if keep and row not in recipe_files():
-            raise ValueError(f"--record writes into a recipe of the package, {row} is none")
+        if keep and (row not in recipe_files() or small or overrides):
+            raise ValueError("--record is for a recipe of the package, as it stands, on all data")
         source = Path(boxes) if boxes not in (None, "truth", "detector", "image") else boxes
         machine = Machine(accelerator, devices, nodes)
         if is_first():
@@ -61,6 +61,8 @@ def reproduce(
         with training():
             measured = run(recipe, folder, boxes=source or "truth", machine=machine, say=typer.echo)
         if keep and is_first():
+            if measured["verdict"].startswith("no verdict"):
+                raise ValueError("nothing is recorded without a verdict")
             file = recipe_files()[row]
             record(file, measured)
             typer.echo(f"measured -> {file}")
