@@ -24,7 +24,7 @@ from poised.nets import NETWORKS
 from poised.read_recipe import load_recipe
 from poised.recipe import Recipe
 from poised.resume import TrainingState, optimiser_tensors, restore_optimiser
-from poised.train import train
+from poised.train import TrainingError, train
 from poised.training_log import TrainingLog
 
 Hook = Callable[[int], None]  # called with the number of the step, before it is taken
@@ -438,6 +438,17 @@ def test_a_run_says_at_its_start_what_it_will_do(
     clock[0] = 0.0
     start(limited, tmp_path / "limited", hook=hook, say=said.append)
     assert "2.00 s a step: 1 min to go" in said  # 660 s less the 620 of the first twenty
+
+
+def test_a_step_that_does_not_fit_says_what_to_give(
+    start: Callable[..., Path], tmp_path: Path
+) -> None:
+    def hook(step: int) -> None:
+        if step == 3:
+            raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+
+    with pytest.raises(TrainingError, match=r"memory is full at step 2: .*optimise\.step.*20 GiB"):
+        start(small(), tmp_path / "run", hook=hook)
 
 
 class Waits(TorchDispatchMode):

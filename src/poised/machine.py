@@ -114,7 +114,13 @@ def explained(error: RuntimeError, out: Path, step: int, processes: int) -> Runt
             f"a process that reads the data died at step {step}: {error}. Often memory is short "
             f"(fewer optimise.workers); {where}."
         )
-    if processes > 1:
+    if isinstance(error, torch.OutOfMemoryError):
+        return TrainingError(
+            f"the device's memory is full at step {step}: give a smaller optimise.step, or "
+            f"optimise.precision=bf16-mixed; {where}. ({error})"
+        )
+    met = torch.distributed.DistError if torch.distributed.is_available() else ()
+    if processes > 1 and (isinstance(error, met) or "gloo" in str(error).lower()):
         return TrainingError(
             f"the {processes} processes lost each other at step {step}: one of them died, see its "
             f"own message ({error}); {where}."
