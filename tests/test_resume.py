@@ -404,8 +404,12 @@ def test_a_second_signal_does_not_wait(start: Callable[..., Path], tmp_path: Pat
             send(signal.SIGINT)
             send(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        start(small(), tmp_path / "run", hook=hook)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start(small(), tmp_path / "run", hook=hook)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_command_leaves_with_a_line_and_the_usual_code(
