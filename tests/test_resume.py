@@ -478,3 +478,12 @@ def test_a_device_is_waited_for_once_in_twenty_steps(
             start(plan, tmp_path / str(epochs))
         counts.append(waits.count)
     assert counts[1] - counts[0] == 3
+
+
+def test_a_training_leaves_the_signal_of_children_as_it_was(
+    start: Callable[..., Path], tmp_path: Path
+) -> None:
+    """With a worker, for which torch's DataLoader sets a handler of its own."""
+    before = signal.getsignal(signal.SIGCHLD)
+    start(small("optimise.workers=1", "optimise.epochs=1"), tmp_path / "run")
+    assert signal.getsignal(signal.SIGCHLD) is before

@@ -22,6 +22,7 @@ from poised.datasets.poses import PoseCrops
 from poised.datasets.training import open_samples
 from poised.heatmaps import encode_classic, encode_gaussian
 from poised.images import Undecoded, read_image
+from poised.interrupt import childrens_signal_kept
 from poised.read_recipe import RecipeError, load_recipe
 from poised.recipe import Recipe
 from poised.types import Skeleton
@@ -177,9 +178,10 @@ def test_every_process_draws_the_same_sample(shared: Path) -> None:
     loader = DataLoader(
         cast("Any", samples), None, sampler=places, num_workers=1, multiprocessing_context="spawn"
     )
-    for place, theirs in zip(places, loader, strict=True):
-        for again, tensor in zip(samples[place], theirs, strict=True):
-            assert torch.equal(again, tensor)
+    with childrens_signal_kept():
+        for place, theirs in zip(places, loader, strict=True):
+            for again, tensor in zip(samples[place], theirs, strict=True):
+                assert torch.equal(again, tensor)
 
 
 def test_classic_targets_are_trained_on(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from poised.batches import open_batches
 from poised.checkpoint import describe_network
 from poised.datasets.training import open_samples
 from poised.files import write_text, written_whole
+from poised.interrupt import childrens_signal_kept
 from poised.machine import Machine
 from poised.nets import build
 from poised.recipe import Recipe
@@ -42,7 +43,8 @@ def find_lr(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) ->
     a training in `out` begins, or goes on, as if this had not been. Raises what `train` raises
     where nothing can be learnt, and TrainingError where no rate makes the loss fall.
     """
-    rates, losses = _losses(recipe, say)
+    with childrens_signal_kept():
+        rates, losses = _losses(recipe, say)
     smooth = smoothed(losses)
     best = suggested(rates, smooth)
     out.mkdir(parents=True, exist_ok=True)

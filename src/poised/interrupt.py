@@ -52,3 +52,21 @@ def left_to_the_parent(_: int) -> None:
     """For a worker process: Ctrl-C reaches it too, but when to end is its parent's to say."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def childrens_signal_kept() -> Iterator[None]:
+    """Put SIGCHLD's handler back at the end: torch's DataLoader sets its own, for good.
+
+    A signal that Python handles can end a process that has loaded OpenVINO, whose stack for signals
+    is too small, and this one comes with every child that ends.
+    """
+    number = getattr(signal, "SIGCHLD", None)  # not on Windows
+    if number is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(number)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

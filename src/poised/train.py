@@ -33,7 +33,7 @@ from poised.batches import open_batches
 from poised.checkpoint import describe_network, halved, save_tensors
 from poised.datasets.training import Samples, open_samples
 from poised.files import locked, write_text
-from poised.interrupt import Interrupted, heard
+from poised.interrupt import Interrupted, childrens_signal_kept, heard
 from poised.machine import Machine, TrainingError, agreed, explained, kept_whole
 from poised.nets import build
 from poised.plan import describe_work, gains_no_more, is_due, left, schedule
@@ -79,6 +79,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(machine.settings())
+        stack.enter_context(childrens_signal_kept())
         log = TrainingLog(out)
         fabric = machine.start(recipe.optimise.precision, [log.board, *loggers])
         if fabric.is_global_zero:
