@@ -20,6 +20,8 @@ from poised.cli import app
 from poised.datasets import DatasetError, read_people, read_with_truth
 from poised.read_recipe import load_recipe
 from poised.reproduce import record, verdict
+from poised.runtime import find_model
+from poised.validate import evaluate_recipe
 
 ROWS = ("csanet", "cpn", "efafnet", "hrnet-w32", "csanet-sbn")  # of COCO
 OTHER = {"spcnet": "modules", "spcnet-hourglass": "stacks", "multi_context": "stacks"}  # of MPII
@@ -112,3 +114,12 @@ def test_a_slice_is_the_first_of_a_part(shared: Path) -> None:
     assert len([p for p in everybody if p.image in {q.image for q in people}]) == len(people)
     with pytest.raises(DatasetError, match=r"a slice is written as val2017\[:50\]"):
         read_people("coco", coco, "val2017[:x]")
+
+
+def test_a_detectors_boxes_are_the_bundled_detectors(shared: Path) -> None:
+    """Of four images its boxes are as many as it finds there, and not one an image."""
+    data = f"dataset.root={shared / 'data' / 'coco2017'}"
+    recipe = load_recipe("coco17", [data, "test.split=val2017[:4]"])
+    done = evaluate_recipe(recipe, find_model("coco17"), "detector")
+    assert done.protocol["detector"] == "person.onnx"
+    assert done.protocol["predictions_counted"] > 4

@@ -43,8 +43,9 @@ def evaluate_recipe(
     test, name = recipe.test, recipe.dataset.name
     if boxes == "truth" and test.boxes == "image":
         boxes = "image"
+    detector = "person" if boxes == "detector" else None
     predictor = Predictor.load(
-        weights, detector=None, flip=test.flip, protocol=protocol_of(test), min_score=0.0
+        weights, detector=detector, flip=test.flip, protocol=protocol_of(test), min_score=0.0
     )
     if isinstance(predictor.estimator, Estimator):
         predictor.estimator.padding *= test.enlarge
@@ -74,7 +75,7 @@ def validate(
     """
     done = evaluate_recipe(recipe, weights)
     main = main_figure(recipe.dataset.name)
-    show(_picture(done.predictor, recipe))
+    show(_picture(done))
     rest = {name: value for name, value in done.figures.items() if name != main}
     return {main: done.figures[main], **rest}
 
@@ -92,12 +93,11 @@ def check_validation(recipe: Recipe) -> None:
         )
 
 
-def _picture(predictor: Predictor | None, recipe: Recipe) -> NDArray[np.uint8]:
+def _picture(done: Evaluation) -> NDArray[np.uint8]:
     """The first people of the test split side by side, each drawn in their image."""
+    predictor = done.predictor
     assert predictor is not None  # of a model's evaluation
-    own = recipe.dataset
-    people, _ = read_people(own.name, own.root, recipe.test.split, recipe.skeleton)
-    some = [person for person in people if person.visible.any()][:SHOWN]
+    some = done.matched.people[:SHOWN]
     images = [read_image(person.image) for person in some]
     boxes = [Boxes(person.xywh[None].astype(np.float32), np.ones(1, np.float32)) for person in some]
     drawn = [
