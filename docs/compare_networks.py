@@ -133,9 +133,10 @@ def measure(run: str, data: Path, runs: Path) -> None:
     facts |= {"batch": recipe.optimise.batch, "steps": state["step"]}
     facts |= {"params_m": cost.params_m, "macs_g": cost.macs_g}
     facts |= {"hours": round(state["seconds"] / 3600, 2), "machine": platform.processor()}
-    out = _file(run)
-    done.write(out)
-    write_text(out, json.dumps(json.loads(out.read_text("utf-8")) | facts) + "\n")
+    measured = weights.with_name("figures.json")
+    done.write(measured)
+    values = json.loads(measured.read_text("utf-8")) | facts
+    write_text(_file(run), json.dumps(values) + "\n")  # at once, for the page takes it as it is
 
 
 def write_page() -> None:

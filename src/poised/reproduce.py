@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import yaml
 from poised.checkpoint import describe_network, read_tensors
 from poised.cost import measure_cost
 from poised.datasets import Person, read_people
+from poised.datasets.person import cut_part
 from poised.evaluate import TOTAL, sha256
 from poised.files import write_text
 from poised.machine import Machine, is_first
 from poised.nets import build
+from poised.packs import PACK
 from poised.recipe import Recipe
 from poised.train import train
 from poised.types import Skeleton
@@ -61,9 +63,12 @@ def needs(recipe: Recipe) -> list[str]:
     people = _people(recipe, recipe.dataset.train)
     tested = _people(recipe, test.split)
     for part, found in ((recipe.dataset.train, people), (test.split, tested)):
+        _check_images(found, recipe, part)
         whole = WHOLE.get((recipe.dataset.name, part))
         of = f" of {whole}" if whole is not None and whole != len(found) else ""
-        lines.append(f"{recipe.dataset.name} {part}: {len(found)}{of} people in {_root(recipe)}")
+        lines.append(
+            f"{recipe.dataset.name} {part}: {len(found)}{of} people in {recipe.dataset.root.name}"
+        )
     seen = len(people) * plan.epochs
     macs = measure_cost(recipe).macs_g
     lines.append(
@@ -111,9 +116,10 @@ def reproduce(
 
 def verdict(recipe: Recipe, figures: dict[str, float], boxes: Any) -> str:
     """PASS or MISS against each paper's figure, or why there is none."""
-    if "[:" in recipe.dataset.train + recipe.test.split:
+    parts = (recipe.dataset.train, recipe.test.split)
+    if any(cut_part(part)[1] is not None for part in parts):
         return "no verdict: a slice of the data"
-    for part in (recipe.dataset.train, recipe.test.split):
+    for part in parts:
         whole = WHOLE.get((recipe.dataset.name, part))
         if whole is not None and len(_people(recipe, part)) != whole:
             return f"no verdict: {part} is not whole here"
@@ -161,14 +167,17 @@ def commit() -> str | None:
 
 
 def _people(recipe: Recipe, part: str) -> list[Person]:
-    """Those that count; FileNotFoundError where images are missing."""
+    """Those that count."""
     own = recipe.dataset
     people, _ = read_people(own.name, own.root, part, recipe.skeleton)
-    kept = [person for person in people if not person.ignored]
-    missing = sorted({str(p.image) for p in kept if not p.image.is_file()})
-    if missing and not (own.root / "images.pack").is_file():
+    return [person for person in people if not person.ignored]
+
+
+def _check_images(people: Sequence[Person], recipe: Recipe, part: str) -> None:
+    """Raise FileNotFoundError where images are missing; what is in a pack was seen to be there."""
+    missing = sorted({str(p.image) for p in people if not p.image.is_file()})
+    if missing and not (recipe.dataset.root / PACK).is_file():
         raise FileNotFoundError(f"{len(missing)} images of {part} are missing: {missing[0]}, ...")
-    return kept
 
 
 def _pace(recipe: Recipe) -> float:
@@ -192,10 +201,6 @@ def _machine() -> str:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     versions = f"torch {torch.__version__}, Python {platform.python_version()}"
     return f"{gpu}, {platform.machine()}, {versions}"
-
-
-def _root(recipe: Recipe) -> str:
-    return recipe.dataset.root.name
 
 
 def _figures(figures: dict[str, float]) -> str:

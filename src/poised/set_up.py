@@ -30,7 +30,7 @@ class SetUp:
             network.get_parameter(name).requires_grad_(False)
         share = math.ceil(batch / fabric.world_size)
         self.part = part_size(share, recipe.optimise, trial.kept, fabric.device)
-        norms = any(isinstance(part, nn.BatchNorm2d) for part in network.modules())
+        norms = _has_norms(network)
         self.told = departures(recipe, fabric.world_size, self.part, trial.idle, norms)
 
     def begin(
@@ -66,7 +66,7 @@ def batch_size(
 ) -> int:
     """The recipe's, or all samples where they are fewer; ValueError where nothing can be learnt."""
     batch = min(plan.batch, count)
-    norms = any(isinstance(part, nn.BatchNorm2d) for part in network.modules())
+    norms = _has_norms(network)
     if batch == 0 or (batch == 1 < plan.batch and norms):
         raise ValueError(
             f"{count} to train on, where optimise.batch is {plan.batch}: too few, a network "
@@ -77,6 +77,10 @@ def batch_size(
     if batch < plan.batch:
         say(f"{count} to train on, fewer than optimise.batch {plan.batch}: each step takes all")
     return batch
+
+
+def _has_norms(network: nn.Module) -> bool:
+    return any(isinstance(part, nn.BatchNorm2d) for part in network.modules())
 
 
 def optimiser_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

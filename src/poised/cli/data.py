@@ -84,19 +84,15 @@ def convert(
     that the people are for training.
     """
     with errors(), extra("eval"):
-        from poised.datasets import known, read_people, read_with_truth, renamed
-        from poised.datasets.coco import to_coco
+        from poised.datasets import as_coco, known, read_people, renamed
         from poised.datasets.write import WRITERS
         from poised.files import write_bytes, write_text
         from poised.types import Skeleton
 
         checked_out(out)
-        if to == "coco" and dataset in ("coco", "crowdpose"):  # of that form already: all is kept
-            people, _, values, _ = read_with_truth(dataset, folder, split, skeleton)
+        if to == "coco":
+            people, values = as_coco(dataset, folder, split, skeleton)
             write_text(out, json.dumps(values))
-        elif to == "coco":
-            people, names = read_people(dataset, folder, split, skeleton)
-            write_text(out, json.dumps(to_coco(people, names, folder)))
         elif to not in WRITERS:
             raise ValueError(f"--to is {to!r}, expected coco, {', '.join(WRITERS)}")
         else:

@@ -133,6 +133,20 @@ def read_with_truth(
     return _fitting(people, named, root), named, values, images
 
 
+def as_coco(
+    dataset: str, root: Path, split: str, skeleton: str | None = None
+) -> tuple[list[Person], dict[str, Any]]:
+    """A part's people and its annotation in COCO's form, images named from `root`.
+
+    That is the file's own, with all that it has, where it is of that form.
+    """
+    if known(dataset).of_coco_form:
+        people, _, values, _ = read_with_truth(dataset, root, split, skeleton)
+        return people, values
+    people, named = read_people(dataset, root, split, skeleton)
+    return people, to_coco(people, named, root)
+
+
 def _by_name(people: list[Person], theirs: Skeleton, ours: Skeleton, root: Path) -> list[Person]:
     """People with our keypoints; DatasetError where theirs share no name with them."""
     if same_names(theirs.keypoints, ours.keypoints):
@@ -238,6 +252,7 @@ __all__ = [
     "DataSet",
     "DatasetError",
     "Person",
+    "as_coco",
     "known",
     "names_of",
     "read_lspet",

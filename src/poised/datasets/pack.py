@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from poised.datasets import read_people, read_with_truth
-from poised.datasets.coco import to_coco
+from poised.datasets import as_coco
 from poised.datasets.person import DatasetError, Person
 from poised.files import folder_written_whole, write_text
 from poised.images import read_bytes
@@ -22,16 +21,12 @@ def pack_people(
 
     Images without people are left out, the others' files kept as they are, so that training from
     `out` as the data set's root draws the very samples that it draws without. Annotations of COCO's
-    form are kept, too, others converted (`to_coco`). Raises FileExistsError where `out` is there,
+    form are kept, too, others converted (`as_coco`). Raises FileExistsError where `out` is there,
     ImageError naming an image that is not, and what `read_people` raises.
     """
     if out.exists():
         raise FileExistsError(f"{out} exists already: a pack is a new folder")
-    if dataset in ("coco", "crowdpose"):
-        people, _, values, _ = read_with_truth(dataset, root, split, skeleton)
-    else:
-        people, names = read_people(dataset, root, split, skeleton)
-        values = to_coco(people, names, root)
+    people, values = as_coco(dataset, root, split, skeleton)
     if not people:
         raise DatasetError(f"{root}: nobody to pack in {split}")
     images = _named(values["images"], people)
