@@ -197,6 +197,17 @@ def test_losses_in_closed_form() -> None:
     )
 
 
+def test_hard_joints_alone_count_in_closed_form() -> None:
+    """Of two labelled joints the blind one is the worst, and its share is all: 1, not the mean."""
+    targets = torch.zeros(1, 3, 4, 4)
+    targets[:, :, 1, 2] = 1
+    maps = torch.stack([100 * targets[0, 0], torch.zeros(4, 4), torch.zeros(4, 4)])[None]
+    weights = torch.tensor([[1.0, 1.0, 0.0]])
+    losses = [softmax_cross_entropy(maps, targets, weights, hard=n).item() for n in (1, 2, 9)]
+    assert losses == pytest.approx([1.0, 0.5, 0.5], abs=1e-5)
+    assert softmax_cross_entropy(maps, targets, weights).item() == pytest.approx(0.5, abs=1e-5)
+
+
 def test_a_cells_distances_end_at_its_boxs_sides() -> None:
     """64 + 16 + 4 cells of a 64x64 picture; cell (row 1, column 2) of stride 16 is number 70."""
     maps = [torch.zeros(1, 5, 64 // stride, 64 // stride) for stride in (8, 16, 32)]

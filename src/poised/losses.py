@@ -46,19 +46,23 @@ def log_chances(maps: Tensor, absent: bool) -> Tensor:
 
 
 def softmax_cross_entropy(
-    maps: Tensor, targets: Tensor, weights: Tensor, absent: bool = False
+    maps: Tensor, targets: Tensor, weights: Tensor, absent: bool = False, hard: int | None = None
 ) -> Tensor:
     """Cross-entropy of each joint's map, as a distribution over its pixels; 1 is a blind guess.
 
     maps: (N, K, h, w) logits; targets: the same shape, not negative, normalised here;
     weights: (N, K), 0 leaves a joint out. Divided by log(h w), the entropy of a flat map.
     absent: a joint may be nowhere (`log_chances`), and an empty target says that it is.
+    hard: as in `hard_keypoints`, each person's worst labelled joints alone.
     """
     wanted = targets.flatten(2)
     wanted = wanted / wanted.sum(-1, keepdim=True).clamp(min=1e-6)
     if absent:
         wanted = torch.cat([wanted, 1 - wanted.sum(-1, keepdim=True)], -1)
     entropy = -(wanted * log_chances(maps, absent)).sum(-1)  # (N, K)
+    if hard is not None:
+        worst = (entropy * weights).topk(min(hard, weights.shape[1]), dim=1).indices
+        entropy, weights = entropy.gather(1, worst), weights.gather(1, worst)
     return (entropy * weights).sum() / weights.sum().clamp(min=1) / math.log(targets[0, 0].numel())
 
 

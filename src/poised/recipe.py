@@ -106,13 +106,15 @@ class Target(_Part):
     outside the crop is learnt to be nowhere, not left out; its score is its chance to be where it
     is said to be. model: a bundled one's name, or weights that `poised train` wrote, of a pose
     network for the same crops; its maps of every joint, labelled or not, are learnt beside the
-    labels.
+    labels. hard: with softmax, of the last output only each person's so many worst labelled joints
+    count, as in CPN's RefineNet (§4.2.3).
     """
 
     loss: Literal["paper", "softmax", "squared", "taught"] = "softmax"
     sigma: Positive = 2.0
     kind: Literal["exact", "classic"] = "exact"
     absent: bool = False
+    hard: Annotated[int, Field(gt=0)] | None = None
     teacher: Teacher | None = None
     model: str | None = None
 
@@ -266,8 +268,9 @@ class Recipe(_Part):
     def _whole(self) -> Recipe:
         if any(side % 32 for side in self.input.size):
             raise ValueError(f"input.size {self.input.size}: both sides must be multiples of 32")
-        if self.target.model is not None and self.target.loss != "softmax":
-            raise ValueError("target.model teaches with target.loss softmax alone")
+        for field, given in (("model", self.target.model), ("hard", self.target.hard)):
+            if given is not None and self.target.loss != "softmax":
+                raise ValueError(f"target.{field} goes with target.loss softmax alone")
         if self.target.kind == "classic" and self.input.crop != "classic":
             raise ValueError("target.kind classic is of an input.crop classic, not unbiased")
         if any(further.also for further in self.dataset.also) or self.dataset.rename:

@@ -156,9 +156,12 @@ class PoseCrops:
             own: Tensor = network.loss(outputs, targets, weights)  # type: ignore[operator]
             return own
         loss: Callable[[Tensor, Tensor, Tensor], Tensor] = mean_squared
+        last = loss
         if self.recipe.target.loss == "softmax":
             loss = partial(softmax_cross_entropy, absent=self.recipe.target.absent)
-        each = [loss(maps, targets, weights) for maps in outputs]
+            last = partial(loss, hard=self.recipe.target.hard)
+        each = [loss(maps, targets, weights) for maps in outputs[:-1]]
+        each.append(last(outputs[-1], targets, weights))
         if self.teacher is not None:
             with torch.no_grad():
                 theirs = self.teacher.to(targets.device)(self.images(batch))[-1]
