@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,6 +91,12 @@ class Estimator:
     def session(self) -> Session:
         """The first model."""
         return self.sessions[0]
+
+    def streamed(self) -> Estimator:
+        """The same for a caller on every core; see `Session.streamed`."""
+        twin = copy.copy(self)
+        twin.sessions = [session.streamed() for session in self.sessions]
+        return twin
 
     def facts(self, public: bool) -> dict[str, Any]:
         """All that a figure depends on here, for its protocol. public: see `Protocol`."""

@@ -53,6 +53,10 @@ class OneShot:
         self.size: tuple[int, int] = tuple(notes["input_wh"])
         self.chances, self.counted = False, USUALLY_COUNTED
 
+    def streamed(self) -> OneShot:
+        """The same for a caller on every core; see `Session.streamed`."""
+        return OneShot(self.session.streamed(), self.notes, self.protocol)
+
     def find(self, image: Image) -> tuple[Boxes, NDArray[np.float64], NDArray[np.float32]]:
         """Everybody in an RGB image (H, W, 3), best first: P boxes, xy (P, K, 2), score (P, K).
 

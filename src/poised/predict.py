@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from poised.at_once import in_batches, in_order, workers
 from poised.boxes.detector import Detector
 from poised.boxes.files import whole_image
 from poised.crops import crop_areas
 from poised.estimate import USUALLY_COUNTED, Estimator, Image
 from poised.foreign_models import NONE, Fields
-from poised.images import ImageError, ImageSource
+from poised.images import ImageError, ImageSource, read_image
 from poised.one_shot import FINDS_ITS_OWN, OneShot, finds_boxes, one_shot
 from poised.protocol import AS_MEANT, Protocol
-from poised.read_ahead import read_ahead
 from poised.runtime import Engine, ModelError, Session
 from poised.scores import PoseNms, oks_nms
 from poised.types import Boxes, ImagePoses
 
+Find = Callable[[Image], Boxes]  # who looks for people
+FEW = 2  # images a core: with fewer, cores would idle at the end
 SURE = 0.5  # a chance over which a keypoint is more likely right than not
 SAME_PERSON = 0.7  # OKS over which two poses of detected boxes are one person's
 MIN_SCORE, MIN_JOINTS = 0.15, 3  # of a detected person; docs/false_people.md says how chosen
@@ -50,8 +53,8 @@ class Predicted:
 
 
 @dataclass(eq=False)
-class _Waiting:
-    """An image whose people are in the batches: `left` of them are still to come."""
+class _Begun:
+    """An image whose people's keypoints are filled in batch by batch."""
 
     name: str
     image: Image
@@ -61,7 +64,6 @@ class _Waiting:
     xy: NDArray[np.floating[Any]]
     score: NDArray[np.float32]
     quality: NDArray[np.float32]
-    left: int
 
 
 class Predictor:
@@ -75,7 +77,8 @@ class Predictor:
     MIN_JOINTS for people whom the detector found, given boxes and whole images are all answered.
     batch: people a network call. padding: how much boxes grow; None takes the model's own, which is
     for a detector's tight boxes. Of several models the heatmaps are averaged; see `Estimator`.
-    find_boxes: None for a model that finds them itself (`OneShot`; it takes no flip either).
+    find_boxes: a `Detector` or a function of one's own, which is called for one image at a time;
+    None for a model that finds them itself (`OneShot`; it takes no flip either).
     foreign: how other people's model is fed, over what its YAML says; see `foreign_models.FIELDS`.
 
     Of two poses alike (OKS > SAME_PERSON) the better is kept, unless their boxes were given.
@@ -84,7 +87,7 @@ class Predictor:
     def __init__(
         self,
         sessions: Session | Sequence[Session],
-        find_boxes: Callable[[Image], Boxes] | None,
+        find_boxes: Find | None,
         *,
         flip: bool = True,
         batch: int = 32,
@@ -146,11 +149,11 @@ class Predictor:
         """
         models = [model] if isinstance(model, str | Path) else model
         sessions = [Session(one, engine, threads) for one in models]
-        find: Callable[[Image], Boxes] | None = None
+        find: Find | None = None
         if detector is None:
             find = whole_image
         elif detector != "person" or not finds_boxes(sessions, foreign):
-            find = Detector(detector, engine, threads).find
+            find = Detector(detector, engine, threads)
         return cls(
             sessions,
             find,
@@ -203,61 +206,34 @@ class Predictor:
     ) -> Iterator[Predicted | Failure]:
         """Results in the order of the sources, as they are ready; a bad image is a Failure.
 
-        People of many images share a batch. At most READ_AHEAD images wait to be begun, and
-        those that share the current batches wait to be done, whatever the number of sources.
+        Each core reads and searches an image, or has a batch of people of several images; of few
+        images each has all cores in turn. What is under way is bounded, whatever the number of
+        sources: some images and a batch a core.
         """
-        waiting: deque[_Waiting | Failure] = deque()
-        people: deque[tuple[_Waiting, int]] = deque()
-        for name, image, reason, given in read_ahead(sources, boxes):
-            if image is None:
-                waiting.append(Failure(name, reason))
-            else:
-                entry = self._begin(name, image, given)
-                waiting.append(entry)
-                people.extend((entry, person) for person in range(entry.left))
-            while len(people) >= self.batch:
-                self._estimate([people.popleft() for _ in range(self.batch)])
-            if not people or len(waiting) > self.batch:  # images without people do not fill batches
-                self._estimate([people.popleft() for _ in range(len(people))])
-            while waiting and (isinstance(waiting[0], Failure) or not waiting[0].left):
-                yield self._finish(waiting.popleft())
-        self._estimate(list(people))
-        while waiting:
-            yield self._finish(waiting.popleft())
+        estimator, find = self._for(sources)
+        count = estimator.session.callers
+        with workers(count) as pool:
+            begun = in_order(pool, partial(_begin, estimator, find), _named(sources, boxes), count)
+            if isinstance(estimator, Estimator):
+                fill = partial(_fill, estimator)
+                begun = in_batches(pool, fill, begun, _people, self.batch, count + 1)
+            for entry in begun:
+                yield self._finish(entry)
 
-    def _begin(self, name: str, image: Image, given: Boxes | None) -> _Waiting:
-        if isinstance(self.estimator, OneShot):
-            if given is not None:
-                raise ModelError(f"{self.estimator.session.path}: {FINDS_ITS_OWN}")
-            boxes, points, each = self.estimator.find(image)
-            nothing = self.estimator.matrices(boxes.xywh)
-            sure = np.ones(len(boxes), np.float32)
-            return _Waiting(name, image, boxes, True, nothing, points, each, sure, 0)
-        boxes = self.find_boxes(image) if given is None else given
-        matrices = self.estimator.matrices(boxes.xywh)
-        score = np.zeros((len(boxes), len(self.skeleton)), np.float32)
-        xy, quality = np.zeros((*score.shape, 2), np.float32), np.zeros(len(boxes), np.float32)
-        return _Waiting(name, image, boxes, given is None, matrices, xy, score, quality, len(boxes))
-
-    def _estimate(self, people: list[tuple[_Waiting, int]]) -> None:
-        """Fill in the keypoints of a batch of people."""
-        if not people or isinstance(self.estimator, OneShot):
-            return
-        found = self.estimator.estimate(
-            [entry.image for entry, _ in people],
-            np.stack([entry.matrices[person] for entry, person in people]),
-            np.stack([entry.boxes.xywh[person] for entry, person in people]),
-        )
-        for row, (entry, person) in enumerate(people):
-            entry.xy[person], entry.score[person] = found.xy[row], found.score[row]
-            entry.quality[person] = found.quality[row]
-            entry.left -= 1
+    def _for(self, sources: Iterable[ImageSource]) -> tuple[Estimator | OneShot, Find]:
+        """What estimates and finds, compiled for one caller after another or for many at once."""
+        estimator, find = self.estimator, self.find_boxes
+        if isinstance(sources, Sized) and len(sources) < FEW * estimator.session.at_once:
+            return estimator, find
+        if isinstance(find, Detector):
+            return estimator.streamed(), find.streamed()
+        return estimator.streamed(), _one_at_a_time(find)
 
     def pose_nms(self, detected: bool) -> tuple[PoseNms, float]:
         """Kind and threshold for boxes that were found here, or given: those are all answered."""
         return self.protocol.pose_nms or ("hard" if detected else "none", SAME_PERSON)
 
-    def _finish(self, entry: _Waiting | Failure) -> Predicted | Failure:
+    def _finish(self, entry: _Begun | Failure) -> Predicted | Failure:
         if isinstance(entry, Failure):
             return entry
         boxes, xy, each = entry.boxes, entry.xy, entry.score
@@ -283,3 +259,67 @@ class Predictor:
         joints = usual[1] if self.min_joints is None else self.min_joints
         counted = (poses.keypoint_score > self.threshold).sum(1)
         return np.asarray((poses.score >= score) & (counted >= joints))
+
+
+def _named(
+    sources: Iterable[ImageSource], boxes: Iterable[Boxes] | None
+) -> Iterator[tuple[str, ImageSource, Boxes | None]]:
+    """Each source with what it is called in results, and with its boxes."""
+    given = iter(boxes) if boxes is not None else None
+    for number, source in enumerate(sources):
+        name = str(source) if isinstance(source, Path | str) else f"image {number}"
+        here = next(given, None) if given is not None else None
+        if given is not None and here is None:
+            raise ValueError(f"no boxes for {name}: give as many Boxes as images")
+        yield name, source, here
+
+
+def _one_at_a_time(find: Find) -> Find:
+    """For several threads, of which the function need know nothing."""
+    lock = threading.Lock()
+
+    def found(image: Image) -> Boxes:
+        with lock:
+            return find(image)
+
+    return found
+
+
+def _begin(
+    estimator: Estimator | OneShot, find: Find, named: tuple[str, ImageSource, Boxes | None]
+) -> _Begun | Failure:
+    """Read an image and find who is in it; a `OneShot` estimates them, too."""
+    name, source, given = named
+    try:
+        image = read_image(source)
+    except ImageError as error:
+        return Failure(name, str(error))
+    if isinstance(estimator, OneShot):
+        if given is not None:
+            raise ModelError(f"{estimator.session.path}: {FINDS_ITS_OWN}")
+        boxes, points, each = estimator.find(image)
+        nothing = estimator.matrices(boxes.xywh)
+        return _Begun(
+            name, image, boxes, True, nothing, points, each, np.ones(len(boxes), np.float32)
+        )
+    boxes = find(image) if given is None else given
+    matrices = estimator.matrices(boxes.xywh)
+    score = np.zeros((len(boxes), len(estimator.skeleton)), np.float32)
+    xy, quality = np.zeros((*score.shape, 2), np.float32), np.zeros(len(boxes), np.float32)
+    return _Begun(name, image, boxes, given is None, matrices, xy, score, quality)
+
+
+def _people(entry: _Begun | Failure) -> int:
+    return 0 if isinstance(entry, Failure) else len(entry.boxes)
+
+
+def _fill(estimator: Estimator, people: list[tuple[_Begun, int]]) -> None:
+    """Fill in the keypoints of a batch of people."""
+    found = estimator.estimate(
+        [entry.image for entry, _ in people],
+        np.stack([entry.matrices[person] for entry, person in people]),
+        np.stack([entry.boxes.xywh[person] for entry, person in people]),
+    )
+    for row, (entry, person) in enumerate(people):
+        entry.xy[person], entry.score[person] = found.xy[row], found.score[row]
+        entry.quality[person] = found.quality[row]

@@ -15,6 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from poised.at_once import cores
+
 Engine = Literal["auto", "openvino", "onnx", "torch"]
 ENGINES: tuple[Engine, ...] = ("auto", "openvino", "onnx", "torch")
 ONNX_TYPES = {"tensor(float16)": np.float16, "tensor(int32)": np.int32, "tensor(uint8)": np.uint8}
@@ -61,13 +63,19 @@ class Session:
     the child of a fork, which has none of the engine's threads. (Fork while no thread runs a model:
     the engine's locks are copied as they stand.)
 
+    callers:      how many it is meant for at once; of several, each has one core.
     metadata:     what poised wrote into the file, or {} for a foreign one.
     input_shape:  of the only input, None where a dimension is free; input_dtype: of its numbers.
     output_shapes: by name, in the file's order.
+    precision:    in which the engine computes here, bf16 where the processor has it.
     """
 
     def __init__(
-        self, name_or_path: str | Path, engine: Engine = "auto", threads: int | None = None
+        self,
+        name_or_path: str | Path,
+        engine: Engine = "auto",
+        threads: int | None = None,
+        callers: int = 1,
     ) -> None:
         if engine not in ENGINES:
             raise ModelError(f"no engine {engine!r}; known: {', '.join(ENGINES)}")
@@ -83,16 +91,36 @@ class Session:
                 f"{self.path}: engine {engine} reads ONNX: `poised export {name_or_path} --out "
                 f"{Path(name_or_path).with_suffix('.onnx')}` makes it; or take engine torch"
             )
-        self.engine, self.threads = engine, threads
+        self.engine, self.threads, self.callers = engine, threads, callers
+        self._streamed: Session | None = None
         self.metadata: dict[str, Any] = {}
         self.input_name = ""
         self.input_shape: tuple[int | None, ...] = ()
         self.input_dtype: np.dtype[Any] = np.dtype(np.float32)
         self.output_shapes: dict[str, tuple[int | None, ...]] = {}
+        self.precision = "f32"
         self._open(threads)
 
-    def __reduce__(self) -> tuple[type[Session], tuple[Path, Engine, int | None]]:
-        return Session, (self.path, self.engine, self.threads)
+    def __reduce__(self) -> tuple[type[Session], tuple[Path, Engine, int | None, int]]:
+        return Session, (self.path, self.engine, self.threads, self.callers)
+
+    @property
+    def at_once(self) -> int:
+        """How many callers `streamed` serves: one by torch, whose threads are the process's."""
+        if self.engine == "torch":
+            return 1
+        return cores() if self.threads is None else self.threads
+
+    def streamed(self) -> Session:
+        """The same for a caller on every core: no call waits for another's, nor for its own parts.
+
+        Compiled when it is first asked for, and kept.
+        """
+        if self.callers == self.at_once:
+            return self
+        if self._streamed is None:
+            self._streamed = Session(self.path, self.engine, self.threads, self.at_once)
+        return self._streamed
 
     def _open(self, threads: int | None) -> None:
         engine = self.engine
@@ -133,7 +161,9 @@ class Session:
     def _openvino(self, threads: int | None) -> Run:
         core = import_openvino().Core()
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-        if threads is not None:
+        if self.callers > 1:
+            options = {"NUM_STREAMS": self.callers, "INFERENCE_NUM_THREADS": self.callers}
+        elif threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         model = core.read_model(self.path)
         if model.has_rt_info(["framework", "poised"]):
@@ -145,6 +175,7 @@ class Session:
         for output in model.outputs:
             self.output_shapes[output.get_any_name()] = _free(output.get_partial_shape())
         compiled = core.compile_model(model, "CPU", options)
+        self.precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         idle = [compiled.create_infer_request()]  # a request serves one thread at a time
 
         def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -165,7 +196,9 @@ class Session:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        if threads is not None:
+        if self.callers > 1:
+            options.intra_op_num_threads = 1
+        elif threads is not None:
             options.intra_op_num_threads = threads
         session = onnxruntime.InferenceSession(
             str(self.path), options, providers=["CPUExecutionProvider"]

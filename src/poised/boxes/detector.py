@@ -9,6 +9,7 @@ YOLO's poses (yolo_pose.py), of which the boxes alone are taken
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -71,6 +72,16 @@ class Detector:
     def detect(self, images: Sequence[Image]) -> list[Boxes]:
         """The people in each RGB image (H, W, 3), best first, boxes clipped to the image."""
         return [self.find(image) for image in images]
+
+    def streamed(self) -> Detector:
+        """The same for a caller on every core; see `Session.streamed`."""
+        twin = copy.copy(self)
+        twin.session = self.session.streamed()
+        return twin
+
+    def __call__(self, image: Image) -> Boxes:
+        """`find`, as a `Predictor` calls who looks for boxes."""
+        return self.find(image)
 
     def find(self, image: Image) -> Boxes:
         """`detect` for one image."""
