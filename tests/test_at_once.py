@@ -62,6 +62,16 @@ def test_who_shares_a_batch_depends_on_the_items_alone() -> None:
     assert batches == [parts[at : at + 8] for at in range(0, len(parts), 8)]
 
 
+def test_items_that_are_kept_apart_share_no_batch() -> None:
+    """Of seven items of three parts each, five apart: the fifth ends a batch."""
+    batches: list[list[tuple[int, int]]] = []
+    with workers(1) as pool:
+        list(in_batches(pool, batches.append, range(7), lambda _: 3, 4, 3, apart=5))
+    assert [len(batch) for batch in batches] == [4, 4, 4, 3, 4, 2]
+    assert batches[3][-1] == (4, 2)
+    assert batches[4][0] == (5, 0)
+
+
 def test_a_part_waits_for_no_more_than_a_batch_of_items() -> None:
     """One person in the first of many empty images is done when nine more have come."""
     seen: list[int] = []

@@ -71,12 +71,14 @@ def in_batches(
     parts: Callable[[Item], int],
     size: int,
     ahead: int,
+    apart: int | None = None,
 ) -> Iterator[Item]:
     """The items in their order, each when `work` was done for all its parts.
 
     Parts of several items share a batch, [(item, part), ...], of `size`; it is begun with fewer at
-    the end, or when `size` more items came without filling it. `ahead` batches at most are under
-    way. Who shares a batch depends on the items alone, not on when they come.
+    the end, after each `apart` items, or when `size` more items came without filling it. `ahead`
+    batches at most are under way. Who shares a batch depends on the items alone, not on when they
+    come.
     """
     waiting: deque[tuple[Item, list[Future[None]]]] = deque()  # with the batches of its parts
     loose: list[tuple[Item, int, list[Future[None]]]] = []  # in no batch yet
@@ -91,14 +93,14 @@ def in_batches(
             batches.append(under_way[-1])
         del loose[:count]
 
-    for item in items:
+    for number, item in enumerate(items, 1):
         waiting.append((item, []))
         loose.extend((item, part, waiting[-1][1]) for part in range(parts(item)))
         while len(loose) >= size:
             begin(size)
             since = 0
         since = since + 1 if loose else 0
-        if since > size:
+        if since > size or (loose and apart is not None and number % apart == 0):
             begin(size)
             since = 0
         behind = loose[0][2] if loose else None

@@ -202,13 +202,17 @@ class Predictor:
         return results[0] if single else results
 
     def stream(
-        self, sources: Iterable[ImageSource], boxes: Iterable[Boxes] | None = None
+        self,
+        sources: Iterable[ImageSource],
+        boxes: Iterable[Boxes] | None = None,
+        apart: int | None = None,
     ) -> Iterator[Predicted | Failure]:
         """Results in the order of the sources, as they are ready; a bad image is a Failure.
 
         Each core reads and searches an image, or has a batch of people of several images; of few
         images each has all cores in turn. What is under way is bounded, whatever the number of
-        sources: some images and a batch a core.
+        sources: some images and a batch a core. apart: after each so many images a batch begins, so
+        that the people of those share none with others, on whom their last digits can depend.
         """
         estimator, find = self._for(sources)
         count = estimator.session.callers
@@ -216,7 +220,7 @@ class Predictor:
             begun = in_order(pool, partial(_begin, estimator, find), _named(sources, boxes), count)
             if isinstance(estimator, Estimator):
                 fill = partial(_fill, estimator)
-                begun = in_batches(pool, fill, begun, _people, self.batch, count + 1)
+                begun = in_batches(pool, fill, begun, _people, self.batch, count + 1, apart)
             for entry in begun:
                 yield self._finish(entry)
 
