@@ -25,7 +25,7 @@ from poised.predict import Predictor
 DISTURBED = str(Path(__file__).with_name("disturbed.py"))
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 IMAGES, PART = 14, 3  # and three files that are set aside or cannot be drawn: six parts
-ONCE = 40  # things done in a folder before its first part is whole
+ONCE = 50  # things done in a folder, amid its parts
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +156,17 @@ def test_a_signal_ends_a_run_with_a_line_and_it_goes_on(
     assert re.search(rf"^[369] of 17 images are done, and kept in {out}$", said, re.MULTILINE), said
     assert contents(out) == contents(undisturbed)
     assert count.endswith("things done")
+
+
+HALF_A_PART = 15  # things done, without pictures, when half of the first part is written
+
+
+def test_half_a_part_is_none(given: Path, undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(given, out, "--no-draw", moment=HALF_A_PART)[0] == -signal.SIGKILL
+    assert [path.name for path in (out / "poses.parts").iterdir()] == ["000000.jsonl.part"]
+    assert run(given, out, "--no-draw")[0] == 1
+    assert (out / "poses.json").read_bytes() == (undisturbed / "poses.json").read_bytes()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.85])
@@ -325,13 +336,14 @@ def test_the_bundled_models_answer_the_same_bytes(tmp_path: Path) -> None:
         for sample in SAMPLES.glob("*.[jp][pn]g"):
             shutil.copy(sample, tmp_path / "in" / f"{copy}-{sample.name}")
     more = ["--model", "coco17-small", "--threads", "1", "--no-draw", "--no-flip"]
-    for folder, moments in (("whole", [0]), ("killed", [18, 0])):  # amid the second part
+    for folder, moments in (("whole", [0]), ("killed", [21, 0])):  # amid the second part
         for at in moments:
             own = [sys.executable, DISTURBED, "KILL", str(at), "predict", str(tmp_path / "in")]
             own += [*more, "--out", str(tmp_path / folder)]
             done = subprocess.run(own, capture_output=True, check=False)
             assert done.returncode == (-signal.SIGKILL if at else 0), done.stderr
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    assert not (tmp_path / "whole" / "set_aside.jsonl").exists()
 
 
 @pytest.mark.parametrize("count", [1, 4, 9])
