@@ -292,11 +292,25 @@ with held(pathlib.Path(sys.argv[1])):
     with subprocess.Popen(own, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
+        (tmp_path / "out" / "run.json.part").write_text("the other's")
         code, said = here(command(given, tmp_path / "out"))
+        assert (tmp_path / "out" / "run.json.part").read_text() == "the other's"
         process.kill()
     assert code == 2
     assert f"out is in use: process {process.pid} on " in said
     assert here(command(given, tmp_path / "out"))[0] == 1
+
+
+def test_parts_of_an_unknown_run_are_not_taken(
+    given: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a `--restart` that was killed at its beginning leaves them."""
+    monkeypatch.setattr("poised.folder_run.PART", PART)
+    other = tmp_path / "poses.parts" / "000000.jsonl"
+    other.parent.mkdir()
+    other.write_text('{"file_name": "a.png", "set_aside": "no reason"}\n' * PART)
+    assert here(command(given, tmp_path))[0] == 1
+    assert contents(tmp_path) == contents(undisturbed)
 
 
 def test_a_damaged_part_is_named(given: Path, undisturbed: Path, tmp_path: Path) -> None:

@@ -34,6 +34,9 @@ def sync(path: Path) -> None:
     file = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
     try:
         os.fsync(file)
+    except OSError as error:
+        if path.is_file() or error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise  # some systems of files over a network know no such thing for a folder
     finally:
         os.close(file)
 

@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -85,12 +85,13 @@ def held(out: Path) -> Iterator[None]:
 
     Raises RunError where it cannot be, BlockingIOError that names the other process.
     """
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / f"{MANIFEST}.part"
-        probe.write_bytes(b"\n")
-        probe.unlink()
-    with locked(out / "lock"):
+    with ExitStack() as stack:
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(out / "lock"))
+            probe = out / f"{MANIFEST}.part"
+            probe.write_bytes(b"\n")
+            probe.unlink()
         yield
 
 
@@ -99,6 +100,8 @@ def writing(out: Path, kept: Callable[[], str] | None = None) -> Iterator[None]:
     """An OSError of what is written becomes a RunError that says what is kept, and what to do."""
     try:
         yield
+    except BlockingIOError:
+        raise
     except OSError as error:
         todo = "make room" if error.errno in FULL else "make it writable"
         if kept is None:
@@ -114,14 +117,16 @@ def begin(out: Path, asked: Asked, restart: bool = False) -> Run:
     restart: forget the one that is there; its results stay until the new ones are whole. Raises
     RunError where there is another one, which names what differs.
     """
-    if restart:
-        with writing(out):
+    asked = json.loads(json.dumps(asked))  # as it is read again: no tuples
+    with writing(out):
+        if restart:
             (out / MANIFEST).unlink(missing_ok=True)
-            shutil.rmtree(out / PARTS, ignore_errors=True)
-    if not (out / MANIFEST).is_file():
-        run = Run(out, asked, None)
-        run.save()
-        return run
+        if not (out / MANIFEST).is_file():
+            if (out / PARTS).exists():  # of nobody knows what
+                shutil.rmtree(out / PARTS)
+            run = Run(out, asked, None)
+            run.save()
+            return run
     before = read_run(out)
     unlike = differences(before.asked, asked)
     if unlike:
