@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .PHONY: demo test test-long format clean
 
 demo: .venv/core.stamp
-	$(BIN)/poised predict data/samples --out demo
+	$(BIN)/poised predict data/samples --out demo --restart
 	@echo "Look at the pictures in demo/pictures; the numbers are in demo/poses.json."
 
 test: .venv/full.stamp

@@ -58,6 +58,6 @@ def test_a_models_size_is_that_of_its_file(model: str) -> None:
 
 @pytest.mark.parametrize("model", POSE_MODELS)
 def test_the_results_are_of_the_bundled_file(model: str) -> None:
-    from poised.evaluate import sha256
+    from poised.files import sha256
 
     assert f'"model_sha256": "{sha256(find_model(model))}"' in RESULTS

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 import poised
 from poised import Boxes, ImagePoses, Predictor
 from poised.cli import app
-from poised.cli.predict import picture_names
 from poised.draw import COLOURS, PEOPLE, draw_poses
 from poised.images import ImageError
+from poised.parts import picture_names
 from poised.predict import Failure
 from poised.protocol import Protocol
 from poised.runtime import ModelError, Session
@@ -238,7 +238,7 @@ def test_predict_writes_coco_results_and_pictures(folder: Path, model: Path) -> 
 
 
 def test_the_formats_hold_the_same_numbers(folder: Path, model: Path) -> None:
-    arguments = ("--boxes", str(folder / "boxes.json"), "--no-draw", "--format")
+    arguments = ("--boxes", str(folder / "boxes.json"), "--no-draw", "--restart", "--format")
     for style in ("coco", "jsonl", "csv"):
         assert run(folder, model, *arguments, style)[0] == 0
     out = folder / "out"
@@ -280,7 +280,8 @@ def test_unsure_people_are_left_out_aloud(folder: Path, model: Path) -> None:
     code, output = run(folder, model, "--threshold", "70")
     assert code == 2
     assert "threshold is 70.0, must lie between 0 and 1" in output
-    code, output = run(folder, model, "--boxes", str(folder / "boxes.json"), "--colours", "people")
+    people = ("--boxes", str(folder / "boxes.json"), "--colours", "people", "--restart")
+    code, output = run(folder, model, *people)
     drawn = cv2.imread(str(folder / "out" / "pictures" / "a.jpg"))[..., ::-1]
     np.testing.assert_allclose(drawn[130, 40], PEOPLE[0], atol=60)  # the box's left edge
 
@@ -317,7 +318,7 @@ def test_odd_files_do_not_take_the_others_along(folder: Path, model: Path) -> No
 
 def test_each_image_has_its_own_picture(folder: Path, model: Path) -> None:
     """Names that meet after numbering, an image given twice, and results amid the images."""
-    assert len(set(picture_names([Path(p) for p in ("a.jpg", "a-2.png", "b/a.png")]).values())) == 3
+    assert len(set(picture_names([Path(p) for p in ("a.jpg", "a-2.png", "b/a.png")]))) == 3
     again = ("--whole-image", "--out", str(folder / "in" / "out"))
     for _ in range(2):
         code, output = run(folder, model, str(folder / "in" / "a.png"), *again)

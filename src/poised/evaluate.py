@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ from poised.boxes.nms import NmsKind, suppress
 from poised.crops import clean_boxes
 from poised.datasets import Person, known, read_people, read_with_truth
 from poised.estimate import Estimator
-from poised.files import write_text
+from poised.files import sha256, write_text
 from poised.images import image_size
 from poised.metrics.coco import (
     CROWDED,
@@ -56,11 +55,6 @@ def usual_split(dataset: str) -> str:
     """The part of a data set that figures are given on."""
     usual = {"coco": "val2017", "crowdpose": "test", "mpii": "valid", "yolo": "val"}
     return usual.get(dataset, "test")
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def evaluate_model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import socket
@@ -17,13 +18,43 @@ else:
     import fcntl
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, a quota, a limit on files' sizes
+SHUT = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, would outlast a power cut."""
+    if path.is_dir() and sys.platform == "win32":
+        return  # its folders cannot be opened
+    file = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if path.is_file() or error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise  # some systems of files over a network know no such thing for a folder
+    finally:
+        os.close(file)
+
+
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A file to write to beside `path`: moved there where the block ends well, else removed."""
+def written_whole(path: Path, durable: bool = False) -> Iterator[Path]:
+    """A file to write to beside `path`: moved there where the block ends well, else removed.
+
+    durable: a power cut, too, leaves all of it or nothing.
+    """
     partial = path.with_name(path.name + ".part")
     try:
         yield partial
+        if durable:
+            sync(partial)
         os.replace(partial, path)
+        if durable:
+            sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -41,16 +72,16 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, durable: bool = False) -> None:
     """Write a file, whole or not at all; its folder is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as partial:
+    with written_whole(path, durable) as partial:
         partial.write_bytes(data)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, durable: bool = False) -> None:
     """As `write_bytes`, in UTF-8."""
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8"), durable)
 
 
 @contextmanager

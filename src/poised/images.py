@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from poised.files import written_whole
+from poised.files import FULL, SHUT, write_bytes
 from poised.packs import packed
 
 SUFFIXES = frozenset(
@@ -288,10 +288,17 @@ def _same(a: Path, b: Path) -> bool:
 
 
 def write_jpeg(path: Path, image: NDArray[np.uint8], quality: int = 92) -> None:
-    """Write an RGB image, whole or not at all; its folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write an RGB image, whole or not at all; its folder is made where it is missing.
+
+    Raises ImageError for one that no JPEG, or no file of that name, can hold; OSError where the
+    disk takes no file.
+    """
     try:
-        with written_whole(path) as partial:
-            Image.fromarray(image).save(partial, format="JPEG", quality=quality)
+        # made in memory: Pillow does not look whether all that it writes to a file was taken
+        jpeg = io.BytesIO()
+        Image.fromarray(image).save(jpeg, format="JPEG", quality=quality)
+        write_bytes(path, jpeg.getvalue())
     except OSError as error:
+        if error.errno in FULL + SHUT:
+            raise
         raise ImageError(f"{path}: cannot be written as JPEG: {error}") from error

@@ -48,6 +48,29 @@ def heard() -> Iterator[Callable[[], int | None]]:
         restore()
 
 
+@contextmanager
+def taken_aside() -> Iterator[None]:
+    """Within the block another thread takes SIGNALS, and this one runs their handlers all the same.
+
+    To be opened before OpenVINO, which gives the thread that loads it a stack for signals that can
+    be too small; threads that are begun within take none. Python runs a handler's Python in the
+    main thread, whichever thread the system has told.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    over = threading.Event()
+    taker = threading.Thread(target=over.wait, daemon=True)
+    taker.start()  # before the signals are blocked here: it inherits what is
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        over.set()
+        taker.join()
+
+
 def left_to_the_parent(_: int) -> None:
     """For a worker process: Ctrl-C reaches it too, but when to end is its parent's to say."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -206,7 +206,7 @@ class Predictor:
         sources: Iterable[ImageSource],
         boxes: Iterable[Boxes] | None = None,
         apart: int | None = None,
-    ) -> Iterator[Predicted | Failure]:
+    ) -> Generator[Predicted | Failure, None, None]:
         """Results in the order of the sources, as they are ready; a bad image is a Failure.
 
         Each core reads and searches an image, or has a batch of people of several images; of few

@@ -16,8 +16,8 @@ from poised.checkpoint import describe_network, read_tensors
 from poised.cost import measure_cost
 from poised.datasets import Person, read_people
 from poised.datasets.person import cut_part
-from poised.evaluate import TOTAL, sha256
-from poised.files import write_text
+from poised.evaluate import TOTAL
+from poised.files import sha256, write_text
 from poised.machine import Machine, is_first
 from poised.nets import build
 from poised.packs import PACK

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TextIO
 
 import numpy as np
 
-from poised.files import write_text
+from poised.files import sync, write_text
 from poised.types import ImagePoses, Skeleton
 
 Format = Literal["coco", "jsonl", "csv"]
@@ -63,8 +64,13 @@ class ResultWriter:
 
     def write(self, poses: ImagePoses) -> None:
         """Append everybody of the next image."""
+        self.write_records(pose_records(poses, 0))
+
+    def write_records(self, records: Iterable[dict[str, Any]]) -> None:
+        """Append the next image's records, as `pose_records` makes them, with its id."""
         self.images += 1
-        for record in pose_records(poses, self.images):
+        for one in records:
+            record = one | {"image_id": self.images}
             if self.style == "csv":
                 values = [*record["bbox"], record["box_score"], record["score"]]
                 self.table.writerow(
@@ -86,9 +92,11 @@ class ResultWriter:
                 self.file.write("\n]\n")
             self.file.close()
             if kind is None:
+                sync(self.partial)  # what it is made of may be removed then
                 notes = json.dumps(self.skeleton.to_dict(), indent=1) + "\n"
                 write_text(self.path.with_name("skeleton.json"), notes)
                 os.replace(self.partial, self.path)
+                sync(self.path.parent)
         finally:
             self.partial.unlink(missing_ok=True)
 

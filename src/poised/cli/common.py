@@ -143,6 +143,18 @@ def print_table(table: Any) -> None:
 
 
 @contextmanager
+def interrupted() -> Iterator[None]:
+    """Work that was stopped by a signal ends in one line and the usual exit code."""
+    from poised.interrupt import Interrupted
+
+    try:
+        yield
+    except Interrupted as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(error.exit_code) from error
+
+
+@contextmanager
 def training() -> Iterator[None]:
     """A training that must stop, or was stopped, ends in one line and the usual exit code."""
     from poised.interrupt import Interrupted

@@ -1,4 +1,4 @@
-"""`poised predict`."""
+"""`poised predict`, and `poised merge` for its shards."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from poised.cli.common import (
     Std,
     app,
     errors,
+    interrupted,
     number,
     remember_said,
     said_of_model,
     say,
 )
 
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Begin anew in a folder that holds a run.")
+]
+
 
 class Colours(str, Enum):
     limbs = "limbs"
     people = "people"
-
-
-LONGEST = 200  # characters of a picture's name
 
 
 @app.command()
@@ -73,107 +75,141 @@ def predict(
     ] = Colours.limbs,
     batch: Annotated[int, typer.Option(help="People a network call.")] = 32,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all.")] = None,
+    restart: Restart = False,
+    shard: Annotated[
+        str | None, typer.Option(help="Only the i-th of n, as i/n, into OUT/shard-i-of-n.")
+    ] = None,
 ) -> None:
     """Write everybody's pose in PATHS to OUT, as a table and as pictures.
 
-    Exit code 1 says that some images could not be used or drawn, 2 that there are no results.
+    Stopped anywhere, the same command goes on. Exit code 1 says that some images could not be used
+    or drawn, 2 that there are no results.
     """
-    with errors():
+    with errors(), interrupted():
         if sum([boxes is not None, whole_image, detector != "person"]) > 1:
             raise ValueError("--boxes, --detector and --whole-image exclude each other; give one")
         from poised.boxes.files import boxes_of, read_boxes
+        from poised.files import sha256
+        from poised.folder_run import begin, describe_images, held
         from poised.images import list_images
+        from poised.interrupt import heard, taken_aside
+        from poised.parts import describe_predictor
         from poised.predict import Predictor
+        from poised.runtime import find_model
+        from poised.shards import shard_folder
 
         images = list_images(paths, without=out)
         said = said_of_model(skeleton, mean, std, bgr)
         given = boxes_of(read_boxes(boxes), images, boxes) if boxes else None
-        predictor = Predictor.load(
-            model,
-            detector=None if whole_image or boxes else detector,
-            engine=engine.value,
-            threads=threads,
-            flip=flip,
-            batch=batch,
-            threshold=threshold,
-            min_score=min_score,
-            min_joints=min_joints,
-            foreign=said,
-        )
-        remember_said([model], said)
+        finder = None if whole_image or boxes else detector
         painted = colours.value if draw else None
-        failed = _write(predictor, images, given, out, style.value, painted)
+        folder = shard_folder(out, shard) if shard else out
+        with held(folder), heard() as stopped, taken_aside():
+            predictor = Predictor.load(
+                model,
+                detector=finder,
+                engine=engine.value,
+                threads=threads,
+                flip=flip,
+                batch=batch,
+                threshold=threshold,
+                min_score=min_score,
+                min_joints=min_joints,
+                foreign=said,
+            )
+            remember_said([model], said)
+            people = boxes or (find_model(finder) if finder else None)
+            asked = {
+                "paths": [str(path) for path in paths],
+                **describe_images(images, shard),
+                "boxes": f"{people.name} {sha256(people)}" if people else "whole image",
+                "flip": flip,
+                "pictures": painted,
+                "format": style.value,
+                **describe_predictor(predictor),
+            }
+            run = begin(folder, asked, restart)
+            _tell_if_done(run)
+            _go_on(run, predictor, images, given, painted, stopped)
+            totals = run.finish(stopped)
+        failed = _sum_up(run, totals)
     if failed:
         raise typer.Exit(1)
 
 
-def _write(
+def _go_on(
+    run: Any,
     predictor: Any,
     images: list[Path],
-    given: dict[Path, Any] | None,
-    out: Path,
-    style: Any,
+    boxes: dict[Path, Any] | None,
     colours: Any,
-) -> int:
-    """Run the predictor over the images into the folder; how many were set aside or not drawn.
-
-    colours: of the pictures, None for no pictures.
-    """
+    stopped: Any,
+) -> None:
+    """Do what is missing of a run, and say what comes of each image."""
     from rich.console import Console
     from rich.progress import track
 
-    from poised.draw import draw_poses
-    from poised.images import ImageError, write_jpeg
-    from poised.predict import Failure
-    from poised.results import ResultWriter
+    from poised.parts import go_on
 
-    boxes = [given[path] for path in images] if given is not None else None
-    names = picture_names(images)
-    failed = undrawn = left_out = 0
+    left = run.left()
+    if left and left < len(images):
+        say(run.kept())
+    stream: Any = go_on(run, predictor, images, boxes, colours, stopped)
     terminal = sys.stderr.isatty()
-    with ResultWriter(out, predictor.skeleton, style) as results:
-        stream: Any = predictor.stream(images, boxes)
-        if terminal:
-            console = Console(stderr=True)
-            stream = track(stream, total=len(images), description="poses", console=console)
-        for path, result in zip(images, stream, strict=True):
-            if isinstance(result, Failure):
-                failed += 1
-                say(f"set aside: {result.reason}", err=True)
-                continue
-            results.write(result.poses)
-            left_out += result.left_out
-            if colours is not None:
-                picture = draw_poses(result.image, result.poses, predictor.threshold, colours)
-                try:
-                    write_jpeg(out / "pictures" / names[path], picture)
-                except ImageError as error:
-                    undrawn += 1
-                    say(f"no picture: {error}", err=True)
-            if not terminal:
-                say(f"{path}: {number(len(result.poses), 'person', 'people')}")
-    done = len(images) - failed
-    people = number(results.people, "person", "people")
-    say(f"{people} in {number(done, 'image')} -> {results.path}")
-    if left_out:
-        say(f"left out as unsure: {left_out} more (--min-score 0 --min-joints 0 shows all)")
-    if colours is not None and done > undrawn:
-        say(f"pictures -> {out / 'pictures'}")
+    if terminal and left:
+        console = Console(stderr=True)
+        stream = track(stream, total=left, description="poses", console=console)
+    for line in stream:
+        if "set_aside" in line:
+            say(f"set aside: {line['file_name']}: {line['set_aside']}", err=True)
+            continue
+        if "undrawn" in line:
+            say(f"no picture: {line['undrawn']}", err=True)
+        if not terminal:
+            say(f"{line['file_name']}: {number(len(line['people']), 'person', 'people')}")
+
+
+def _tell_if_done(run: Any) -> None:
+    if run.totals is not None:
+        say(f"{run.out} holds all of this run already; --restart does it again")
+
+
+def _sum_up(run: Any, totals: Any) -> int:
+    """Say what came of a run; how many images were set aside or not drawn."""
+    from poised.folder_run import PICTURES, SET_ASIDE
+
+    people = number(totals.people, "person", "people")
+    say(f"{people} in {number(totals.images, 'image')} -> {run.results}")
+    if totals.left_out:
+        say(f"left out as unsure: {totals.left_out} more (--min-score 0 --min-joints 0 shows all)")
+    if run.asked["pictures"] and totals.images > totals.undrawn:
+        say(f"pictures -> {run.out / PICTURES}")
+    if totals.set_aside:
+        count = number(totals.images + totals.set_aside, "file")
+        say(f"set aside: {totals.set_aside} of {count}, see {run.out / SET_ASIDE}", err=True)
+    return int(totals.set_aside + totals.undrawn)
+
+
+@app.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="All shards' folders.")],
+    out: Annotated[Path, typer.Option(help="The folder for the results.")],
+    restart: Restart = False,
+) -> None:
+    """Put the shards of a `poised predict --shard i/n` together: the results of one run.
+
+    The exit code is that run's.
+    """
+    with errors():
+        from poised.folder_run import begin, held
+        from poised.shards import merge as put_together
+        from poised.shards import read_shards, whole
+
+        shards = read_shards(folders)
+        with held(out):
+            run = begin(out, whole(shards[0]), restart)
+            _tell_if_done(run)
+            totals = run.totals or put_together(shards, run)
+        failed = _sum_up(run, totals)
     if failed:
-        say(f"set aside: {failed} of {number(len(images), 'file')}, see above", err=True)
-    return failed + undrawn
-
-
-def picture_names(images: list[Path]) -> dict[Path, str]:
-    """A file name for each image's picture: its own stem, numbered where that is taken."""
-    taken: set[str] = set()
-    names = {}
-    for path in images:
-        stem, count = path.stem[:LONGEST], 1
-        name = f"{stem}.jpg"
-        while name.casefold() in taken:  # some file systems do not tell A from a
-            count += 1
-            name = f"{stem}-{count}.jpg"
-        taken.add(name.casefold())
-        names[path] = name
-    return names
+        raise typer.Exit(1)

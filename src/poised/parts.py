@@ -1,0 +1,105 @@
+"""The parts of a run: images -> poses, pictures, and a line an image that says what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from poised import __version__
+from poised.draw import Colours, draw_poses
+from poised.files import sha256
+from poised.folder_run import PICTURES, Line, Run, Stopped, nobody, writing
+from poised.images import ImageError, write_jpeg
+from poised.predict import Failure, Predicted, Predictor
+from poised.results import pose_records
+from poised.types import Boxes
+
+LONGEST = 200  # characters of a picture's name
+
+
+def go_on(
+    run: Run,
+    predictor: Predictor,
+    images: Sequence[Path],
+    boxes: Mapping[Path, Boxes] | None = None,
+    colours: Colours | None = None,
+    stopped: Stopped = nobody,
+) -> Iterator[Line]:
+    """Do the parts of a run that are missing; yields each image's line, as it is done:
+
+    {"file_name", "people": records of `pose_records`, "left_out": how many were unsure}, with
+    "undrawn", the reason, where its picture could not be; or {"file_name", "set_aside": reason}.
+
+    images: the run's whole list; boxes: of all of them; colours: of the pictures, None for none.
+    Raises Interrupted where a signal was heard, RunError where the folder takes no more: the part
+    that was being done is dropped.
+    """
+    names = picture_names(images) if colours else []
+    missing = run.missing()
+    places = [place for part in missing for place in run.places(part)]
+    sources = (images[place] for place in places)  # of few, too, as of many: to the last digit
+    given = None if boxes is None else (boxes[images[place]] for place in places)
+    with closing(predictor.stream(sources, given, apart=run.asked["part"])) as stream:
+        results = run.until(stopped, stream)
+        for part in missing:
+            lines, pictures = [], []
+            for place in run.places(part):
+                result = next(results)
+                line = describe(result, str(images[place]))
+                if colours and isinstance(result, Predicted):
+                    picture = run.out / PICTURES / names[place]
+                    drawn = draw_poses(result.image, result.poses, predictor.threshold, colours)
+                    try:
+                        with writing(run.out, run.kept):
+                            write_jpeg(picture, drawn)
+                        pictures.append(picture)
+                    except ImageError as error:
+                        line["undrawn"] = str(error)
+                lines.append(line)
+                yield line
+            run.keep(part, lines, pictures)
+
+
+def describe_predictor(predictor: Predictor) -> dict[str, Any]:
+    """All of a predictor that its poses depend on, by the names of its options, for `begin`."""
+    estimator, names = predictor.estimator, ("batch", "threshold", "min_score", "min_joints")
+    file = estimator.session.path
+    return {
+        "model": f"{file.name} {sha256(file)}",
+        "fed": {name: value for name, value in estimator.notes.items() if name != "skeleton"},
+        "skeleton": predictor.skeleton.to_dict(),
+        "engine": estimator.session.engine,
+        **{name: getattr(predictor, name) for name in names},
+        "version": __version__,
+    }
+
+
+def describe(result: Predicted | Failure, name: str) -> Line:
+    """An image's line; its picture is not yet known of."""
+    if isinstance(result, Failure):
+        return {"file_name": name, "set_aside": result.reason.removeprefix(f"{name}: ")}
+    return {
+        "file_name": name,
+        "people": pose_records(result.poses, 0),  # its number is known when all are done
+        "left_out": result.left_out,
+    }
+
+
+def picture_names(images: Sequence[Path]) -> list[str]:
+    """A file name for each image's picture: its own stem, numbered where that is taken."""
+    taken: set[str] = set()
+    last: dict[str, int] = {}  # number of each stem
+    names = []
+    for path in images:
+        stem = path.stem[:LONGEST]
+        count = last.get(stem, 1)
+        name = f"{stem}.jpg" if count == 1 else f"{stem}-{count}.jpg"
+        while name.casefold() in taken:  # some file systems do not tell A from a
+            count += 1
+            name = f"{stem}-{count}.jpg"
+        last[stem] = count
+        taken.add(name.casefold())
+        names.append(name)
+    return names
