@@ -29,7 +29,7 @@ from poised.interrupt import Interrupted
 from poised.results import FILE_NAMES, ResultWriter
 from poised.types import Skeleton
 
-PART = 256  # images; `benchmarks/folder_run.py` says what smaller parts cost
+PART = 256  # images; `benchmarks/folder_run.py` finds no cost in that
 MANIFEST, PARTS, PICTURES, SET_ASIDE = "run.json", "poses.parts", "pictures", "set_aside.jsonl"
 SHOWN = 120  # characters of a value in a message
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from poised.cli import data, doctor, evaluate, models, predict, reproduce, train
+from poised.cli import cluster, data, doctor, evaluate, models, predict, reproduce, train
 from poised.cli.common import app
 
-__all__ = ["app", "data", "doctor", "evaluate", "models", "predict", "reproduce", "train"]
+__all__ = [
+    "app",
+    "cluster",
+    "data",
+    "doctor",
+    "evaluate",
+    "models",
+    "predict",
+    "reproduce",
+    "train",
+]
