@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,10 @@ from poised.read_ahead import read_ahead
 from poised.runtime import Engine, ModelError, Session
 from poised.scores import PoseNms, oks_nms
 from poised.types import Boxes, ImagePoses
+
+if TYPE_CHECKING:
+    from poised.follow import FramePoses, Smooth
+    from poised.video import Clip
 
 SURE = 0.5  # a chance over which a keypoint is more likely right than not
 SAME_PERSON = 0.7  # OKS over which two poses of detected boxes are one person's
@@ -224,6 +228,39 @@ class Predictor:
         self._estimate(list(people))
         while waiting:
             yield self._finish(waiting.popleft())
+
+    def video(
+        self,
+        source: str | Path | Clip,
+        *,
+        detect_every: int = 5,
+        smooth: Smooth | None = None,
+        keep: float = 1.0,
+    ) -> Iterator[FramePoses]:
+        """Everybody in a video, frame by frame: its index, time, image, poses, and ids that stay.
+
+        source: a file, "camera:0", an address such as rtsp://host/path, or a `video.Clip`.
+        detect_every: frames; in between, boxes are carried by the poses. smooth: "live" (One-Euro),
+        "offline" (looks ahead), "none"; None: live for a live source, else offline. keep: seconds
+        that somebody hidden keeps an id. Needs `poised[video]`. Raises VideoError.
+        """
+        from poised.follow import follow
+
+        return follow(self, source, detect_every=detect_every, smooth=smooth, keep=keep)
+
+    def people(self, name: str, image: Image, boxes: Boxes | None = None) -> Predicted:
+        """Everybody in one RGB image (H, W, 3). boxes: of a detector, if it has run already.
+
+        Unlike boxes given to `predict`, they are weighed as found ones: NMS and the least score.
+        """
+        entry = self._begin(name, image, boxes)
+        entry.detected = True
+        people = [(entry, person) for person in range(entry.left)]
+        for at in range(0, len(people), self.batch):
+            self._estimate(people[at : at + self.batch])
+        finished = self._finish(entry)
+        assert isinstance(finished, Predicted)
+        return finished
 
     def _begin(self, name: str, image: Image, given: Boxes | None) -> _Waiting:
         if isinstance(self.estimator, OneShot):

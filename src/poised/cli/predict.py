@@ -17,6 +17,7 @@ from poised.cli.common import (
     Std,
     app,
     errors,
+    extra,
     number,
     remember_said,
     said_of_model,
@@ -29,12 +30,21 @@ class Colours(str, Enum):
     people = "people"
 
 
+class Smooth(str, Enum):
+    none = "none"
+    live = "live"
+    offline = "offline"
+
+
 LONGEST = 200  # characters of a picture's name
 
 
 @app.command()
 def predict(
-    paths: Annotated[list[Path], typer.Argument(help="Images, and folders of images.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Images or videos, folders of them; camera:0, rtsp://... live."),
+    ],
     out: Annotated[Path, typer.Option(help="The folder for the results.")],
     boxes: Annotated[Path | None, typer.Option(help="A JSON list of boxes, see the docs.")] = None,
     detector: Annotated[str, typer.Option(help="A bundled detector or an ONNX file.")] = "person",
@@ -66,15 +76,26 @@ def predict(
         int | None,
         typer.Option(help="Least number of sure keypoints; default: 3, 0 likewise."),
     ] = None,
-    style: Annotated[Format, typer.Option("--format", help="Of the results.")] = Format.coco,
-    draw: Annotated[bool, typer.Option(help="Write a picture for each image.")] = True,
+    style: Annotated[
+        Format | None,
+        typer.Option("--format", help="Of the results; default: coco, of videos jsonl."),
+    ] = None,
+    draw: Annotated[bool, typer.Option(help="Write a picture for each image, or a copy.")] = True,
     colours: Annotated[
-        Colours, typer.Option(help="Tell sides apart, or people, with box and number.")
-    ] = Colours.limbs,
+        Colours | None,
+        typer.Option(help="Tell sides apart, or people, with box and number (of videos)."),
+    ] = None,
     batch: Annotated[int, typer.Option(help="People a network call.")] = 32,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all.")] = None,
+    detect_every: Annotated[
+        int | None, typer.Option(min=1, help="Frames; of videos. Default: 5.")
+    ] = None,
+    smooth: Annotated[
+        Smooth | None, typer.Option(help="Of videos. Default: offline, of live ones live.")
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Show a video as it runs.")] = False,
 ) -> None:
-    """Write everybody's pose in PATHS to OUT, as a table and as pictures.
+    """Write everybody's pose in PATHS to OUT, as a table and as pictures or drawn videos.
 
     Exit code 1 says that some images could not be used or drawn, 2 that there are no results.
     """
@@ -84,8 +105,12 @@ def predict(
         from poised.boxes.files import boxes_of, read_boxes
         from poised.images import list_images
         from poised.predict import Predictor
+        from poised.video_sources import list_videos
 
-        images = list_images(paths, without=out)
+        videos = list_videos(paths, without=out)
+        if videos and boxes:
+            raise ValueError("--boxes is for images; give videos --detector or --whole-image")
+        images = list_images([Path(p) for p in paths], without=out) if videos is None else []
         said = said_of_model(skeleton, mean, std, bgr)
         given = boxes_of(read_boxes(boxes), images, boxes) if boxes else None
         predictor = Predictor.load(
@@ -101,10 +126,29 @@ def predict(
             foreign=said,
         )
         remember_said([model], said)
-        painted = colours.value if draw else None
-        failed = _write(predictor, images, given, out, style.value, painted)
-    if failed:
-        raise typer.Exit(1)
+        painted = (colours or (Colours.people if videos else Colours.limbs)).value if draw else None
+        if videos:
+            with extra("video"):
+                from poised.cli.video import predict_videos
+
+                code = predict_videos(
+                    predictor,
+                    videos,
+                    out,
+                    style=(style or Format.jsonl).value,
+                    colours=painted,
+                    detect_every=detect_every,
+                    smooth=smooth and smooth.value,
+                    preview=preview,
+                    threads=threads,
+                )
+        elif style is Format.parquet:
+            raise ValueError("--format parquet is for videos; give coco, jsonl or csv")
+        else:
+            style = style or Format.coco
+            code = int(_write(predictor, images, given, out, style.value, painted) > 0)
+    if code:
+        raise typer.Exit(code)
 
 
 def _write(
