@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -26,6 +28,7 @@ from poised.preview import half_blocks
 from poised.types import Skeleton
 from poised.video import Clip
 
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "samples"
 TIMES = [float(stamp * TICK) for stamp in STAMPS]
 
@@ -162,15 +165,18 @@ def test_boxes_are_carried_by_the_sure_joints() -> None:
     boxes = Boxes(np.array([[0, 0, 9, 9], [30, 30, 20, 20], [0, 40, 20, 60]]), np.full(3, 0.7))
     skeleton = DOTS
     poses = ImagePoses("a", (200, 150), skeleton, boxes, xy, score, np.ones(3))
-    moved = carry(poses, 0.5)
+    still = np.zeros((3, 2))
+    moved = carry(poses, still, 0.5)
     wide, high = GROWN
     around = [50 - 20 * wide, 60 - 50 * high, 70 + 20 * wide, 110 + 50 * high]
     np.testing.assert_allclose(moved.xyxy[0], around, rtol=1e-6)
     np.testing.assert_allclose(moved.xyxy[1], [30, 30, 50, 50])  # one joint leads nowhere
     np.testing.assert_allclose(moved.xyxy[2], [0, 50 - 40 * high, 9 + 18 * wide, 90 + 40 * high])
     np.testing.assert_allclose(moved.score, 0.7)
+    on = carry(poses, np.full((3, 2), [4.0, -2.0]), 0.5)
+    np.testing.assert_allclose(on.xyxy[:2], moved.xyxy[:2] + np.array([4, -2, 4, -2]), rtol=1e-6)
     away = ImagePoses("a", (200, 150), skeleton, boxes, xy - [300, 0], score, np.ones(3))
-    assert len(carry(away, 0.5)) == 1  # only who stays where the box was
+    assert len(carry(away, still, 0.5)) == 1  # only who stays where the box was
 
 
 def test_predict_writes_a_drawn_copy_and_lines(walk, tmp_path: Path) -> None:
@@ -296,3 +302,20 @@ def test_skeletons_of_video_results_are_the_models(walk, tmp_path: Path) -> None
     run(path, tmp_path, "--no-draw", "--detect-every", "12")
     notes = json.loads((tmp_path / "skeleton.json").read_text())
     assert notes == Skeleton.load("coco17").to_dict()
+
+
+@pytest.mark.long
+def test_people_of_a_real_street_keep_their_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vtest.avi: 146 people labelled by eye in 24 frames; the benchmark counts the switches."""
+    clip = Path("/usr/share/doc/opencv-doc/examples/data/vtest.avi")
+    if not clip.is_file():
+        pytest.skip("needs vtest.avi of Debian's package opencv-doc; it is absent")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    video = importlib.import_module("video")
+    labels = json.loads((BENCHMARKS / "vtest_people.json").read_text())["frames"]
+    predictor = Predictor.load("coco17-small", flip=False)
+    frames = islice(predictor.video(clip), max(map(int, labels)) + 1)
+    labelled, seen, switches = video.score(list(frames), labels)
+    assert labelled == sum(map(len, labels.values()))
+    assert seen > 0.8 * labelled
+    assert switches < 10

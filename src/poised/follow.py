@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Smooth = Literal["none", "live", "offline"]
 SMOOTH: tuple[Smooth, ...] = ("none", "live", "offline")
 DETECT_EVERY = 5  # frames; docs/video.md says how chosen
-GROWN = (0.2, 0.2)  # of the joints' own width and height, on each side
-FOUND_AGAIN = 0.5  # IoU over which a detected box is that of somebody carried
+GROWN = (0.15, 0.1)  # of the joints' width and height, on each side: nearest to boxes of COCO
+FOUND_AGAIN = 0.3  # IoU over which a detected box is that of somebody carried
 DOUBT = 0.5  # what a carried box's score is multiplied by when the detector does not see it
 REACH = 0.3  # seconds before and after a frame, of the offline smoothing
 
@@ -77,8 +77,12 @@ def _people(
 ) -> Iterator[FramePoses]:
     """Detect in every so many frames, else take the boxes that the last frame's poses lead to."""
     finds_each = isinstance(predictor.estimator, OneShot) or predictor.find_boxes is whole_image
-    carried = Boxes.empty()
+    last: FramePoses | None = None
     for turn, frame in enumerate(frames):
+        carried = Boxes.empty()
+        if last is not None:
+            shift = tracker.shift(last.ids, frame.time - last.time)
+            carried = carry(last.poses, shift, predictor.threshold)
         boxes: Boxes | None = carried
         if finds_each:
             boxes = None
@@ -86,14 +90,15 @@ def _people(
             boxes = joined(predictor.find_boxes(frame.image), carried)
         poses = predictor.people(name, frame.image, boxes).poses
         ids = tracker.step(poses, frame.time)
-        yield FramePoses(frame.index, frame.time, frame.image, poses, ids)
-        carried = carry(poses, predictor.threshold)
+        last = FramePoses(frame.index, frame.time, frame.image, poses, ids)
+        yield last
 
 
-def carry(poses: ImagePoses, threshold: float) -> Boxes:
-    """The boxes for the next frame: around the sure keypoints, grown, within the image.
+def carry(poses: ImagePoses, shift: NDArray[np.floating[Any]], threshold: float) -> Boxes:
+    """The boxes for the next frame: around the sure keypoints, grown, moved, within the image.
 
-    A box whose person has fewer than two such keypoints stays where it is.
+    shift: (P, 2) pixels, by how much the people are expected to have moved. A box whose person has
+    fewer than two such keypoints stays where it is, but for that.
     """
     sure = (poses.keypoint_score > threshold)[..., None]
     low = np.where(sure, poses.xy, np.inf).min(1)  # (P, 2)
@@ -102,7 +107,7 @@ def carry(poses: ImagePoses, threshold: float) -> Boxes:
     grown = np.concatenate([low - side * GROWN, high + side * GROWN], axis=1)
     seen = (side > 0).all(1)
     xyxy = np.where(seen[:, None], grown, poses.boxes.xyxy)
-    xyxy = np.clip(xyxy, 0, np.tile(poses.size, 2))
+    xyxy = np.clip(xyxy + np.tile(shift, 2), 0, np.tile(poses.size, 2))
     there = (xyxy[:, 2:] - xyxy[:, :2] > 1).all(1)
     return Boxes.from_xyxy(xyxy[there], poses.boxes.score[there])
 

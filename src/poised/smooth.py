@@ -25,7 +25,7 @@ class OneEuro:
     whatever its direction and the person's size; slope: how many Hz such a speed adds.
     """
 
-    def __init__(self, cutoff: float = 1.0, slope: float = 12.0, speed_cutoff: float = 1.0) -> None:
+    def __init__(self, cutoff: float = 1.0, slope: float = 24.0, speed_cutoff: float = 1.0) -> None:
         self.cutoff, self.slope, self.speed_cutoff = cutoff, slope, speed_cutoff
         self.ids = np.zeros(0, np.int64)  # (N,) of the people known
         self.xy: Floats = np.zeros((0, 0, 2))  # (N, K, 2) filtered

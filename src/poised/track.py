@@ -20,7 +20,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 KEEP = 1.0  # seconds that somebody unseen is remembered
-LEAST = 0.2  # likeness, the mean of OKS and IoU, under which two are not one person
+WIDER = 4.0  # than COCO's tolerance of annotators is that of motion from frame to frame
+LEAST = 0.1  # likeness, the mean of OKS and IoU, under which two are not one person
 SETTLING = 0.3  # seconds in which a velocity follows a new one to 63%
 Floats = NDArray[np.floating[Any]]
 
@@ -70,6 +71,10 @@ class Tracker:
         self.seen = np.concatenate([self.seen[hidden], np.full(len(poses), time)])
         return ids
 
+    def shift(self, ids: NDArray[np.int64], seconds: float) -> Floats:
+        """How far (P, 2), in pixels, the people of the last step's ids will have gone by then."""
+        return self.velocity[len(self.velocity) - len(ids) :] * seconds
+
     def _forget(self, time: float) -> None:
         kept = time - self.seen <= self.keep
         self.ids, self.xy, self.xyxy = self.ids[kept], self.xy[kept], self.xyxy[kept]
@@ -84,7 +89,12 @@ class Tracker:
         size = poses.boxes.xywh[:, 2:].prod(1)
         sure = poses.keypoint_score > self.threshold
         by_joints = oks(
-            self.xy + shift[:, None], poses.xy, areas(xyxy), size, poses.skeleton.sigmas, sure
+            self.xy + shift[:, None],
+            poses.xy,
+            areas(xyxy),
+            size,
+            WIDER * poses.skeleton.sigmas,
+            sure,
         )
         likeness = (by_joints + iou(xyxy, poses.boxes.xyxy)) / 2
         likeness[likeness < LEAST] = 0  # so that no likely pair is given up for unlikely ones
