@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Smooth = Literal["none", "live", "offline"]
 SMOOTH: tuple[Smooth, ...] = ("none", "live", "offline")
-DETECT_EVERY = 5  # frames; docs/video.md says how chosen
+DETECT_EVERY = 3  # frames; docs/video.md says how chosen
 GROWN = (0.15, 0.1)  # of the joints' width and height, on each side: nearest to boxes of COCO
 FOUND_AGAIN = 0.3  # IoU over which a detected box is that of somebody carried
 DOUBT = 0.5  # what a carried box's score is multiplied by when the detector does not see it

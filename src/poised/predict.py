@@ -233,7 +233,7 @@ class Predictor:
         self,
         source: str | Path | Clip,
         *,
-        detect_every: int = 5,
+        detect_every: int = 3,
         smooth: Smooth | None = None,
         keep: float = 1.0,
     ) -> Iterator[FramePoses]:

@@ -88,7 +88,7 @@ def predict(
     batch: Annotated[int, typer.Option(help="People a network call.")] = 32,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all.")] = None,
     detect_every: Annotated[
-        int | None, typer.Option(min=1, help="Frames; of videos. Default: 5.")
+        int | None, typer.Option(min=1, help="Frames; of videos. Default: 3.")
     ] = None,
     smooth: Annotated[
         Smooth | None, typer.Option(help="Of videos. Default: offline, of live ones live.")
