@@ -19,7 +19,7 @@ from models import colour_model
 from PIL import Image
 from typer.testing import CliRunner
 
-import poised.predict
+import poised.under_way
 from poised.cli import app
 from poised.estimate import Estimator
 from poised.folder_run import RunError, held
@@ -336,13 +336,13 @@ def test_a_batch_holds_people_of_one_part_alone(
     """As the engines' last digits may depend on the others in a batch."""
     monkeypatch.setattr("poised.folder_run.PART", PART)
     batches: list[list[str]] = []
-    estimate = poised.predict._fill
+    estimate = poised.under_way.estimate
 
     def spied(estimator: Estimator, people: list[tuple[Any, int]]) -> None:
         batches.append([entry.name for entry, _ in people])
         estimate(estimator, people)
 
-    monkeypatch.setattr("poised.predict._fill", spied)
+    monkeypatch.setattr("poised.predict.estimate", spied)
     here(command(given, tmp_path / "out"))
     listed = [str(path) for path in list_images([given / "in"])]
     parts = [{listed.index(name) // PART for name in batch} for batch in batches]

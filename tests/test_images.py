@@ -282,7 +282,7 @@ def test_nothing_that_may_hold_people_is_passed_over(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     names = [path.name for path in list_images([tmp_path])]
     assert names == ["a.avif", "b.HEIC", "c.mov", "clip.MP4", "d.cr2"]
-    with pytest.raises(ImageError, match=r"clip\.MP4: a video, not yet read; extract its frames"):
+    with pytest.raises(ImageError, match=r"clip\.MP4: a video; give videos"):
         read_image(tmp_path / "clip.MP4")
     with pytest.raises(ImageError, match=r"d\.cr2: a camera's raw file"):
         read_image(str(tmp_path / "d.cr2"))

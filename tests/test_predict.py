@@ -264,7 +264,7 @@ def test_a_video_is_set_aside_as_one(folder: Path, model: Path) -> None:
     (folder / "in" / "clip.mp4").write_bytes(b"x")
     code, output = run(folder, model, "--whole-image")
     assert code == 1
-    assert "clip.mp4: a video, not yet read; extract its frames" in output
+    assert "clip.mp4: a video; give videos" in output
     assert "2 people in 2 images" in output
     assert "set aside: 1 of 3 files" in output
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -36,26 +36,34 @@ def draw_poses(
     poses: ImagePoses,
     threshold: float,
     colours: Colours = "limbs",
+    ids: NDArray[np.integer[Any]] | None = None,
 ) -> NDArray[np.uint8]:
     """A copy of the RGB image (H, W, 3) with everybody's limbs and joints.
 
     Joints of a score not above the threshold, and limbs with such an end, are left out, and so is
     who has no limb then: dots alone say nothing. colours: "limbs" tells the person's own sides
-    apart, "people" the people, each with a thin box and a number, the place among the results from
-    1. Lines grow with the person's box, so that a crowd stays legible and a portrait is no scrawl.
+    apart, "people" the people, each with a thin box and a number: of ids (P,), or the place among
+    the results from 1. Lines grow with the person's box, so that a crowd stays legible and a
+    portrait is no scrawl.
     """
     picture = np.ascontiguousarray(image).copy()
     least = max(1.0, min(image.shape[:2]) / 400)
+    numbers = np.arange(1, len(poses) + 1) if ids is None else ids
     order = np.argsort(poses.boxes.xywh[:, 2] * poses.boxes.xywh[:, 3])[::-1]
     for person in order:  # small ones last, on top
         width = max(least, float(poses.boxes.xywh[person, 2:].max()) / 80)
         shown = poses.keypoint_score[person] > threshold
-        own = PEOPLE[person % len(PEOPLE)] if colours == "people" else None
+        own = _own(numbers[person]) if colours == "people" else None
         _draw_person(picture, poses.xy[person], shown, poses.skeleton, width, own)
     if colours == "people":
         for person in order:
-            _draw_box(picture, poses.boxes.xyxy[person], int(person), least)
+            _draw_box(picture, poses.boxes.xyxy[person], int(numbers[person]), least)
     return picture
+
+
+def _own(number: int) -> Colour:
+    """The colour of a person's number, from 1."""
+    return PEOPLE[(number - 1) % len(PEOPLE)]
 
 
 def _draw_person(
@@ -85,12 +93,12 @@ def _draw_person(
 
 
 def _draw_box(
-    picture: NDArray[np.uint8], xyxy: NDArray[np.float32], person: int, least: float
+    picture: NDArray[np.uint8], xyxy: NDArray[np.float32], number: int, least: float
 ) -> None:
     """A thin box with the person's number in its corner, both kept within the picture."""
     edge = np.array([picture.shape[1], picture.shape[0]]) - 1
     (x, y), high = np.round(np.clip(xyxy.reshape(2, 2), 0, edge)).astype(int).tolist()
-    colour, text, size = PEOPLE[person % len(PEOPLE)], str(person + 1), 0.4 * least
+    colour, text, size = _own(number), str(number), 0.4 * least
     thick = max(1, round(least))
     cv2.rectangle(picture, (x, y), high, colour, thick)
     (width, height), below = cv2.getTextSize(text, FONT, size, thick)

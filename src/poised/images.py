@@ -26,7 +26,7 @@ SUFFIXES = frozenset(
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
 RAW = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2")
 UNREAD = {  # what else may hold people, and why it is set aside
-    **dict.fromkeys(VIDEOS, "a video, not yet read; extract its frames as images"),
+    **dict.fromkeys(VIDEOS, "a video; give videos in a command of their own"),
     **dict.fromkeys(RAW, "a camera's raw file; save it as JPEG or PNG"),
 }
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # their brands

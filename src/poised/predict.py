@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
+from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,26 +17,32 @@ from poised.boxes.files import whole_image
 from poised.crops import crop_areas
 from poised.estimate import USUALLY_COUNTED, Estimator, Image
 from poised.foreign_models import NONE, Fields
-from poised.images import ImageError, ImageSource, read_image
+from poised.images import ImageError, ImageSource
 from poised.one_shot import FINDS_ITS_OWN, OneShot, finds_boxes, one_shot
 from poised.protocol import AS_MEANT, Protocol
 from poised.runtime import Engine, ModelError, Session
 from poised.scores import PoseNms, oks_nms
 from poised.types import Boxes, ImagePoses
+from poised.under_way import Failure as Failure
+from poised.under_way import (
+    Find,
+    UnderWay,
+    begin,
+    count_people,
+    estimate,
+    named,
+    one_at_a_time,
+    read_and_begin,
+)
 
-Find = Callable[[Image], Boxes]  # who looks for people
+if TYPE_CHECKING:
+    from poised.follow import FramePoses, Smooth
+    from poised.video import Clip
+
 FEW = 2  # images a core: with fewer, cores would idle at the end
 SURE = 0.5  # a chance over which a keypoint is more likely right than not
 SAME_PERSON = 0.7  # OKS over which two poses of detected boxes are one person's
 MIN_SCORE, MIN_JOINTS = 0.15, 3  # of a detected person; docs/false_people.md says how chosen
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An image that could not be used, and why."""
-
-    file_name: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -50,20 +55,6 @@ class Predicted:
     image: Image
     poses: ImagePoses
     left_out: int = 0
-
-
-@dataclass(eq=False)
-class _Begun:
-    """An image whose people's keypoints are filled in batch by batch."""
-
-    name: str
-    image: Image
-    boxes: Boxes
-    detected: bool
-    matrices: NDArray[np.float64]
-    xy: NDArray[np.floating[Any]]
-    score: NDArray[np.float32]
-    quality: NDArray[np.float32]
 
 
 class Predictor:
@@ -217,11 +208,14 @@ class Predictor:
         estimator, find = self._for(sources)
         count = estimator.session.callers
         with workers(count) as pool:
-            begun = in_order(pool, partial(_begin, estimator, find), _named(sources, boxes), count)
+            begin_one = partial(read_and_begin, estimator, find)
+            entries = in_order(pool, begin_one, named(sources, boxes), count)
             if isinstance(estimator, Estimator):
-                fill = partial(_fill, estimator)
-                begun = in_batches(pool, fill, begun, _people, self.batch, count + 1, apart)
-            for entry in begun:
+                fill = partial(estimate, estimator)
+                entries = in_batches(
+                    pool, fill, entries, count_people, self.batch, count + 1, apart
+                )
+            for entry in entries:
                 yield self._finish(entry)
 
     def _for(self, sources: Iterable[ImageSource]) -> tuple[Estimator | OneShot, Find]:
@@ -231,13 +225,47 @@ class Predictor:
             return estimator, find
         if isinstance(find, Detector):
             return estimator.streamed(), find.streamed()
-        return estimator.streamed(), _one_at_a_time(find)
+        return estimator.streamed(), one_at_a_time(find)
+
+    def video(
+        self,
+        source: str | Path | Clip,
+        *,
+        detect_every: int = 3,
+        smooth: Smooth | None = None,
+        keep: float = 1.0,
+    ) -> Iterator[FramePoses]:
+        """Everybody in a video, frame by frame: its index, time, image, poses, and ids that stay.
+
+        source: a file, "camera:0", an address such as rtsp://host/path, or a `video.Clip`.
+        detect_every: frames; in between, boxes are carried by the poses. smooth: "live" (One-Euro),
+        "offline" (looks ahead), "none"; None: live for a live source, else offline. keep: seconds
+        that somebody hidden keeps an id. Needs `poised[video]`. Raises VideoError.
+        """
+        from poised.follow import follow
+
+        return follow(self, source, detect_every=detect_every, smooth=smooth, keep=keep)
+
+    def people(self, name: str, image: Image, boxes: Boxes | None = None) -> Predicted:
+        """Everybody in one RGB image (H, W, 3). boxes: of a detector, if it has run already.
+
+        Unlike boxes given to `predict`, they are weighed as found ones: NMS and the least score.
+        """
+        entry = begin(self.estimator, self.find_boxes, name, image, boxes)
+        entry.detected = True
+        people = [(entry, person) for person in range(len(entry.boxes))]
+        if isinstance(self.estimator, Estimator):
+            for at in range(0, len(people), self.batch):
+                estimate(self.estimator, people[at : at + self.batch])
+        finished = self._finish(entry)
+        assert isinstance(finished, Predicted)
+        return finished
 
     def pose_nms(self, detected: bool) -> tuple[PoseNms, float]:
         """Kind and threshold for boxes that were found here, or given: those are all answered."""
         return self.protocol.pose_nms or ("hard" if detected else "none", SAME_PERSON)
 
-    def _finish(self, entry: _Begun | Failure) -> Predicted | Failure:
+    def _finish(self, entry: UnderWay | Failure) -> Predicted | Failure:
         if isinstance(entry, Failure):
             return entry
         boxes, xy, each = entry.boxes, entry.xy, entry.score
@@ -263,67 +291,3 @@ class Predictor:
         joints = usual[1] if self.min_joints is None else self.min_joints
         counted = (poses.keypoint_score > self.threshold).sum(1)
         return np.asarray((poses.score >= score) & (counted >= joints))
-
-
-def _named(
-    sources: Iterable[ImageSource], boxes: Iterable[Boxes] | None
-) -> Iterator[tuple[str, ImageSource, Boxes | None]]:
-    """Each source with what it is called in results, and with its boxes."""
-    given = iter(boxes) if boxes is not None else None
-    for number, source in enumerate(sources):
-        name = str(source) if isinstance(source, Path | str) else f"image {number}"
-        here = next(given, None) if given is not None else None
-        if given is not None and here is None:
-            raise ValueError(f"no boxes for {name}: give as many Boxes as images")
-        yield name, source, here
-
-
-def _one_at_a_time(find: Find) -> Find:
-    """For several threads, of which the function need know nothing."""
-    lock = threading.Lock()
-
-    def found(image: Image) -> Boxes:
-        with lock:
-            return find(image)
-
-    return found
-
-
-def _begin(
-    estimator: Estimator | OneShot, find: Find, named: tuple[str, ImageSource, Boxes | None]
-) -> _Begun | Failure:
-    """Read an image and find who is in it; a `OneShot` estimates them, too."""
-    name, source, given = named
-    try:
-        image = read_image(source)
-    except ImageError as error:
-        return Failure(name, str(error))
-    if isinstance(estimator, OneShot):
-        if given is not None:
-            raise ModelError(f"{estimator.session.path}: {FINDS_ITS_OWN}")
-        boxes, points, each = estimator.find(image)
-        nothing = estimator.matrices(boxes.xywh)
-        return _Begun(
-            name, image, boxes, True, nothing, points, each, np.ones(len(boxes), np.float32)
-        )
-    boxes = find(image) if given is None else given
-    matrices = estimator.matrices(boxes.xywh)
-    score = np.zeros((len(boxes), len(estimator.skeleton)), np.float32)
-    xy, quality = np.zeros((*score.shape, 2), np.float32), np.zeros(len(boxes), np.float32)
-    return _Begun(name, image, boxes, given is None, matrices, xy, score, quality)
-
-
-def _people(entry: _Begun | Failure) -> int:
-    return 0 if isinstance(entry, Failure) else len(entry.boxes)
-
-
-def _fill(estimator: Estimator, people: list[tuple[_Begun, int]]) -> None:
-    """Fill in the keypoints of a batch of people."""
-    found = estimator.estimate(
-        [entry.image for entry, _ in people],
-        np.stack([entry.matrices[person] for entry, person in people]),
-        np.stack([entry.boxes.xywh[person] for entry, person in people]),
-    )
-    for row, (entry, person) in enumerate(people):
-        entry.xy[person], entry.score[person] = found.xy[row], found.score[row]
-        entry.quality[person] = found.quality[row]

@@ -34,6 +34,7 @@ class Format(str, Enum):
     coco = "coco"
     jsonl = "jsonl"
     csv = "csv"
+    parquet = "parquet"
 
 
 Mean = Annotated[

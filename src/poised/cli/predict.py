@@ -17,6 +17,7 @@ from poised.cli.common import (
     Std,
     app,
     errors,
+    extra,
     interrupted,
     number,
     remember_said,
@@ -34,9 +35,18 @@ class Colours(str, Enum):
     people = "people"
 
 
+class Smooth(str, Enum):
+    none = "none"
+    live = "live"
+    offline = "offline"
+
+
 @app.command()
 def predict(
-    paths: Annotated[list[Path], typer.Argument(help="Images, and folders of images.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Images or videos, folders of them; camera:0, rtsp://... live."),
+    ],
     out: Annotated[Path, typer.Option(help="The folder for the results.")],
     boxes: Annotated[Path | None, typer.Option(help="A JSON list of boxes, see the docs.")] = None,
     detector: Annotated[str, typer.Option(help="A bundled detector or an ONNX file.")] = "person",
@@ -68,41 +78,58 @@ def predict(
         int | None,
         typer.Option(help="Least number of sure keypoints; default: 3, 0 likewise."),
     ] = None,
-    style: Annotated[Format, typer.Option("--format", help="Of the results.")] = Format.coco,
-    draw: Annotated[bool, typer.Option(help="Write a picture for each image.")] = True,
+    style: Annotated[
+        Format | None,
+        typer.Option("--format", help="Of the results; default: coco, of videos jsonl."),
+    ] = None,
+    draw: Annotated[bool, typer.Option(help="Write a picture for each image, or a copy.")] = True,
     colours: Annotated[
-        Colours, typer.Option(help="Tell sides apart, or people, with box and number.")
-    ] = Colours.limbs,
+        Colours | None,
+        typer.Option(help="Tell sides apart, or people, with box and number (of videos)."),
+    ] = None,
     batch: Annotated[int, typer.Option(help="People a network call.")] = 32,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all.")] = None,
     restart: Restart = False,
     shard: Annotated[
         str | None, typer.Option(help="Only the i-th of n, as i/n, into OUT/shard-i-of-n.")
     ] = None,
+    detect_every: Annotated[
+        int | None, typer.Option(min=1, help="Frames; of videos. Default: 3.")
+    ] = None,
+    smooth: Annotated[
+        Smooth | None, typer.Option(help="Of videos. Default: offline, of live ones live.")
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Show a video as it runs.")] = False,
 ) -> None:
-    """Write everybody's pose in PATHS to OUT, as a table and as pictures.
+    """Write everybody's pose in PATHS to OUT, as a table and as pictures or drawn videos.
 
-    Stopped anywhere, the same command goes on. Exit code 1 says that some images could not be used
-    or drawn, 2 that there are no results.
+    Stopped anywhere, the same command goes on with images. Exit code 1 says that some images could
+    not be used or drawn, 2 that there are no results.
     """
     with errors(), interrupted():
         if sum([boxes is not None, whole_image, detector != "person"]) > 1:
             raise ValueError("--boxes, --detector and --whole-image exclude each other; give one")
         from poised.boxes.files import boxes_of, read_boxes
-        from poised.files import sha256
-        from poised.folder_run import begin, describe_images, held
+        from poised.folder_run import held
         from poised.images import list_images
         from poised.interrupt import heard, taken_aside
-        from poised.parts import describe_predictor
         from poised.predict import Predictor
-        from poised.runtime import find_model
         from poised.shards import shard_folder
+        from poised.video_sources import list_videos
 
-        images = list_images(paths, without=out)
+        videos = list_videos(paths, without=out)
+        if videos and (boxes or shard):
+            raise ValueError("--boxes and --shard are for images, not for videos")
+        if not videos and style is Format.parquet:
+            raise ValueError("--format parquet is for videos; give coco, jsonl or csv")
+        if videos is None:
+            images = list_images([Path(path) for path in paths], without=out)
+            given = boxes_of(read_boxes(boxes), images, boxes) if boxes else None
         said = said_of_model(skeleton, mean, std, bgr)
-        given = boxes_of(read_boxes(boxes), images, boxes) if boxes else None
         finder = None if whole_image or boxes else detector
-        painted = colours.value if draw else None
+        usual = (Colours.people, Format.jsonl) if videos else (Colours.limbs, Format.coco)
+        painted = (colours or usual[0]).value if draw else None
+        written = (style or usual[1]).value
         folder = shard_folder(out, shard) if shard else out
         with held(folder), heard() as stopped, taken_aside():
             predictor = Predictor.load(
@@ -118,23 +145,58 @@ def predict(
                 foreign=said,
             )
             remember_said([model], said)
-            people = boxes or (find_model(finder) if finder else None)
-            asked = {
-                "paths": [str(path) for path in paths],
-                **describe_images(images, shard),
-                "boxes": f"{people.name} {sha256(people)}" if people else "whole image",
-                "flip": flip,
-                "pictures": painted,
-                "format": style.value,
-                **describe_predictor(predictor),
-            }
-            run = begin(folder, asked, restart)
-            _tell_if_done(run)
-            _go_on(run, predictor, images, given, painted, stopped)
-            totals = run.finish(stopped)
-        failed = _sum_up(run, totals)
-    if failed:
-        raise typer.Exit(1)
+            if videos:
+                with extra("video"):
+                    from poised.cli.video import predict_videos
+
+                    code = predict_videos(
+                        predictor,
+                        videos,
+                        out,
+                        style=written,
+                        colours=painted,
+                        detect_every=detect_every,
+                        smooth=smooth and smooth.value,
+                        preview=preview,
+                        threads=threads,
+                        stopped=stopped,
+                    )
+            else:
+                asked = {"paths": paths, "flip": flip, "pictures": painted, "format": written}
+                asked |= {"boxes": _boxes_from(boxes, finder)}
+                code = _images(predictor, images, given, folder, shard, asked, restart, stopped)
+    if code:
+        raise typer.Exit(code)
+
+
+def _boxes_from(boxes: Path | None, detector: str | None) -> str:
+    """Where the boxes come from, as a run says it: with the file's hash."""
+    from poised.files import sha256
+    from poised.runtime import find_model
+
+    file = boxes or (find_model(detector) if detector else None)
+    return f"{file.name} {sha256(file)}" if file else "whole image"
+
+
+def _images(
+    predictor: Any,
+    images: list[Path],
+    boxes: dict[Path, Any] | None,
+    folder: Path,
+    shard: str | None,
+    asked: dict[str, Any],
+    restart: bool,
+    stopped: Any,
+) -> int:
+    """Begin or go on with a run of images in a folder that is held; the exit code."""
+    from poised.folder_run import begin, describe_images
+    from poised.parts import describe_predictor
+
+    asked = asked | describe_images(images, shard) | describe_predictor(predictor)
+    run = begin(folder, asked, restart)
+    _tell_if_done(run)
+    _go_on(run, predictor, images, boxes, asked["pictures"], stopped)
+    return int(_sum_up(run, run.finish(stopped)) > 0)
 
 
 def _go_on(

@@ -1,0 +1,115 @@
+"""An image under way: read, its people found, their keypoints filled in batch by batch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poised.estimate import Estimator, Image
+from poised.images import ImageError, ImageSource, read_image
+from poised.one_shot import FINDS_ITS_OWN, OneShot
+from poised.runtime import ModelError
+from poised.types import Boxes
+
+Find = Callable[[Image], Boxes]  # who looks for people
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be used, and why."""
+
+    file_name: str
+    reason: str
+
+
+@dataclass(eq=False)
+class UnderWay:
+    """An image of P people in boxes; detected: found here, not given.
+
+    matrices: (P, 2, 3), image -> crop; xy (P, K, 2), score (P, K), quality (P,): see `Estimated`.
+    """
+
+    name: str
+    image: Image
+    boxes: Boxes
+    detected: bool
+    matrices: NDArray[np.float64]
+    xy: NDArray[np.floating[Any]]
+    score: NDArray[np.float32]
+    quality: NDArray[np.float32]
+
+
+def named(
+    sources: Iterable[ImageSource], boxes: Iterable[Boxes] | None
+) -> Iterator[tuple[str, ImageSource, Boxes | None]]:
+    """Each source with what it is called in results, and with its boxes."""
+    given = iter(boxes) if boxes is not None else None
+    for number, source in enumerate(sources):
+        name = str(source) if isinstance(source, Path | str) else f"image {number}"
+        here = next(given, None) if given is not None else None
+        if given is not None and here is None:
+            raise ValueError(f"no boxes for {name}: give as many Boxes as images")
+        yield name, source, here
+
+
+def one_at_a_time(find: Find) -> Find:
+    """For several threads, of which the function need know nothing."""
+    lock = threading.Lock()
+
+    def found(image: Image) -> Boxes:
+        with lock:
+            return find(image)
+
+    return found
+
+
+def read_and_begin(
+    estimator: Estimator | OneShot, find: Find, source: tuple[str, ImageSource, Boxes | None]
+) -> UnderWay | Failure:
+    """Read an image, `named`, and `begin` it."""
+    name, where, given = source
+    try:
+        image = read_image(where)
+    except ImageError as error:
+        return Failure(name, str(error))
+    return begin(estimator, find, name, image, given)
+
+
+def begin(
+    estimator: Estimator | OneShot, find: Find, name: str, image: Image, given: Boxes | None
+) -> UnderWay:
+    """Find who is in an image, unless boxes are given; a `OneShot` estimates them, too."""
+    if isinstance(estimator, OneShot):
+        if given is not None:
+            raise ModelError(f"{estimator.session.path}: {FINDS_ITS_OWN}")
+        boxes, points, each = estimator.find(image)
+        nothing, sure = estimator.matrices(boxes.xywh), np.ones(len(boxes), np.float32)
+        return UnderWay(name, image, boxes, True, nothing, points, each, sure)
+    boxes = find(image) if given is None else given
+    matrices = estimator.matrices(boxes.xywh)
+    score = np.zeros((len(boxes), len(estimator.skeleton)), np.float32)
+    xy, quality = np.zeros((*score.shape, 2), np.float32), np.zeros(len(boxes), np.float32)
+    return UnderWay(name, image, boxes, given is None, matrices, xy, score, quality)
+
+
+def count_people(entry: UnderWay | Failure) -> int:
+    """How many are to be estimated."""
+    return 0 if isinstance(entry, Failure) else len(entry.boxes)
+
+
+def estimate(estimator: Estimator, people: list[tuple[UnderWay, int]]) -> None:
+    """Fill in the keypoints of a batch of people, each an image and a number in it."""
+    found = estimator.estimate(
+        [entry.image for entry, _ in people],
+        np.stack([entry.matrices[person] for entry, person in people]),
+        np.stack([entry.boxes.xywh[person] for entry, person in people]),
+    )
+    for row, (entry, person) in enumerate(people):
+        entry.xy[person], entry.score[person] = found.xy[row], found.score[row]
+        entry.quality[person] = found.quality[row]

@@ -1,0 +1,62 @@
+"""What a video may be called: a file, a folder of them, a camera, an address. No PyAV is needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from poised.images import VIDEOS, list_images
+
+CAMERA = "camera:"
+LONGEST = 200  # characters of a file's name
+
+
+class VideoError(ValueError):
+    """A video that cannot be used: names it, the reason, and what to do."""
+
+
+def is_live(source: str | Path) -> bool:
+    """Whether it is a camera or an address, and not a file."""
+    return isinstance(source, str) and (source.startswith(CAMERA) or "://" in source)
+
+
+def shown(source: str | Path) -> str:
+    """A source's name for messages and results: an address without user, password and query."""
+    if not is_live(source) or str(source).startswith(CAMERA):
+        return str(source)
+    parts = urlsplit(str(source))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def list_videos(paths: Sequence[str], without: Path | None = None) -> list[str | Path] | None:
+    """The videos that paths name, folders looked through, if they name nothing else; else None.
+
+    Raises VideoError for live sources beside images, ImageError for a path that is not there.
+    """
+    live: list[str | Path] = [path for path in paths if is_live(path)]
+    files = [Path(path) for path in paths if not is_live(path)]
+    found = list_images(files, without) if files else []
+    if all(path.suffix.lower() in VIDEOS for path in found):
+        return [*live, *found]
+    if live:
+        raise VideoError(f"{shown(live[0])} is no image: give images in a command of their own")
+    return None
+
+
+def clip_names(sources: Sequence[str | Path]) -> list[str]:
+    """A file name for each video's drawn copy: its own stem, numbered where that is taken."""
+    taken: set[str] = set()
+    names = []
+    for source in sources:
+        name = shown(source).partition("://")[2] or str(source)
+        stem = re.sub(r"[^\w.-]+", "-", name).strip("-") if is_live(source) else Path(source).stem
+        stem, count = stem[:LONGEST], 1
+        name = f"{stem}.mp4"
+        while name.casefold() in taken:  # some file systems do not tell A from a
+            count += 1
+            name = f"{stem}-{count}.mp4"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
