@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poised.cli import data, evaluate, models, predict, reproduce, train
+from poised.cli import data, evaluate, export, models, predict, reproduce, train
 from poised.cli.common import app
 
-__all__ = ["app", "data", "evaluate", "models", "predict", "reproduce", "train"]
+__all__ = ["app", "data", "evaluate", "export", "models", "predict", "reproduce", "train"]

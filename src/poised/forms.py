@@ -1,0 +1,112 @@
+"""A model or its weights as a file of one of three forms: ONNX, OpenVINO's own, TorchScript."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from poised.crop_samples import Sample, network_inputs
+from poised.estimate import Estimator
+from poised.runtime import TORCHSCRIPT, ModelError, Session
+
+Form = Literal["onnx", "openvino", "torchscript"]
+ENDS: dict[Form, tuple[str, ...]] = {  # of their files' names
+    "onnx": (".onnx",),
+    "openvino": (".xml",),
+    "torchscript": TORCHSCRIPT,
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is made of a model.
+
+    source: an ONNX file of ours, or weights. whole: from crop to keypoints in one graph. halve:
+    weights rounded to fp16; None: as the recipe says, or as the ONNX file has them. recipe: of the
+    weights, where it is neither within nor beside them. people: whose crops calibrate int8; nobody:
+    it is not int8.
+    """
+
+    source: Path
+    whole: bool = False
+    halve: bool | None = None
+    recipe: Any = None
+    people: Sequence[Sample] = ()
+
+    @property
+    def weights(self) -> Path | None:
+        """The .safetensors that the source is, or that lies beside it."""
+        path = self.source.with_suffix(".safetensors")
+        return path if path.is_file() else None
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether the graph is made anew: the source's own is another."""
+        return self.whole or self.halve is not None or self.source.suffix == ".safetensors"
+
+
+def form_of(out: Path, asked: Form | None) -> Form:
+    """The form to write, by the file's end where none is asked for; ValueError if they differ."""
+    by_end = next((form for form, ends in ENDS.items() if out.suffix in ends), None)
+    if asked is not None and by_end != asked:
+        raise ValueError(f"{out}: a file of the form {asked} ends in {' or '.join(ENDS[asked])}")
+    return by_end or "onnx"
+
+
+def write_form(wanted: Wanted, out: Path, form: Form) -> Path:
+    """Write what is wanted to `out`; raises ModelError where the source does not allow it."""
+    if form == "torchscript":
+        if wanted.people:
+            raise ModelError("int8 is made for openvino, not for torchscript")
+        from poised.export import export_torchscript
+
+        return export_torchscript(_weights(wanted), out, wanted.halve, wanted.recipe, wanted.whole)
+    if form == "onnx":
+        return _write_onnx(wanted, out)
+    with TemporaryDirectory() as folder:
+        file = wanted.source
+        if wanted.needs_weights:
+            file = _write_onnx(replace(wanted, people=()), Path(folder) / "model.onnx")
+        return _write_openvino(wanted, file, out)
+
+
+def _write_onnx(wanted: Wanted, out: Path) -> Path:
+    if wanted.people:
+        raise ModelError("int8 is made for openvino, not for onnx")
+    if not wanted.needs_weights:
+        raise ModelError(
+            f"{wanted.source} is ONNX already: --whole, or --to openvino or torchscript, makes "
+            "another file of it"
+        )
+    from poised.export import export_onnx
+
+    return export_onnx(_weights(wanted), out, wanted.halve, wanted.recipe, wanted.whole)
+
+
+def _write_openvino(wanted: Wanted, file: Path, out: Path) -> Path:
+    """The ONNX file in OpenVINO's form, at int8 where that is wanted."""
+    from poised.openvino_model import write_openvino
+
+    session = Session(file, "openvino")
+    if not session.metadata:
+        raise ModelError(f"{wanted.source}: not a model of ours: it does not say how it is fed")
+    if not wanted.people:
+        return write_openvino(file, session.metadata, out)
+    if session.metadata["kind"] != "pose":
+        raise ModelError(f"{wanted.source}: int8 is calibrated on crops, which a detector has not")
+    from poised.quantise import quantised
+
+    model = quantised(file, network_inputs(Estimator(session, flip=False), wanted.people))
+    return write_openvino(model, session.metadata | {"precision": "int8"}, out)
+
+
+def _weights(wanted: Wanted) -> Path:
+    if wanted.weights is None:
+        raise ModelError(
+            f"{wanted.source}: a whole graph, another precision and torchscript are made of the "
+            f"weights: {wanted.source.with_suffix('.safetensors').name} is not beside it"
+        )
+    return wanted.weights
