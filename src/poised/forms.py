@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from poised.crop_samples import Sample, network_inputs
 from poised.estimate import Estimator
-from poised.runtime import TORCHSCRIPT, ModelError, Session
+from poised.files import written_whole
+from poised.runtime import TORCHSCRIPT, ModelError, Session, import_openvino
 
 Form = Literal["onnx", "openvino", "torchscript"]
 ENDS: dict[Form, tuple[str, ...]] = {  # of their files' names
@@ -45,7 +47,8 @@ class Wanted:
     @property
     def needs_weights(self) -> bool:
         """Whether the graph is made anew: the source's own is another."""
-        return self.whole or self.halve is not None or self.source.suffix == ".safetensors"
+        other = self.whole or self.halve is not None or bool(self.people)
+        return other or self.source.suffix == ".safetensors"
 
 
 def form_of(out: Path, asked: Form | None) -> Form:
@@ -60,53 +63,68 @@ def write_form(wanted: Wanted, out: Path, form: Form) -> Path:
     """Write what is wanted to `out`; raises ModelError where the source does not allow it."""
     if form == "torchscript":
         if wanted.people:
-            raise ModelError("int8 is made for openvino, not for torchscript")
+            raise ModelError("int8 is had as onnx and openvino, not as torchscript")
         from poised.export import export_torchscript
 
         return export_torchscript(_weights(wanted), out, wanted.halve, wanted.recipe, wanted.whole)
     if form == "onnx":
         return _write_onnx(wanted, out)
+    from poised.openvino_model import write_openvino
+
+    if wanted.people:
+        return _write_int8(wanted, out, form)
     with TemporaryDirectory() as folder:
         file = wanted.source
         if wanted.needs_weights:
-            file = _write_onnx(replace(wanted, people=()), Path(folder) / "model.onnx")
-        return _write_openvino(wanted, file, out)
+            file = _write_onnx(wanted, Path(folder) / "model.onnx")
+        metadata = Session(file, "openvino").metadata
+        if not metadata:
+            raise ModelError(f"{wanted.source}: not a model of ours: it does not say how it is fed")
+        return write_openvino(file, metadata, out)
 
 
 def _write_onnx(wanted: Wanted, out: Path) -> Path:
-    if wanted.people:
-        raise ModelError("int8 is made for openvino, not for onnx")
     if not wanted.needs_weights:
         raise ModelError(
-            f"{wanted.source} is ONNX already: --whole, or --to openvino or torchscript, makes "
-            "another file of it"
+            f"{wanted.source} is ONNX already: --whole, --int8 or --fp32, or --to openvino or "
+            "torchscript, makes another file of it"
         )
     from poised.export import export_onnx
 
+    if wanted.people:
+        return _write_int8(wanted, out, "onnx")
     return export_onnx(_weights(wanted), out, wanted.halve, wanted.recipe, wanted.whole)
 
 
-def _write_openvino(wanted: Wanted, file: Path, out: Path) -> Path:
-    """The ONNX file in OpenVINO's form, at int8 where that is wanted."""
-    from poised.openvino_model import write_openvino
+def _write_int8(wanted: Wanted, out: Path, form: Form) -> Path:
+    """Calibrated on the people's crops; of the weights, whose batch norms are folded at fp32."""
+    import onnx
 
-    session = Session(file, "openvino")
-    if not session.metadata:
-        raise ModelError(f"{wanted.source}: not a model of ours: it does not say how it is fed")
-    if not wanted.people:
-        return write_openvino(file, session.metadata, out)
-    if session.metadata["kind"] != "pose":
-        raise ModelError(f"{wanted.source}: int8 is calibrated on crops, which a detector has not")
+    from poised.export import export_onnx
+    from poised.openvino_model import write_openvino
     from poised.quantise import quantised
 
-    model = quantised(file, network_inputs(Estimator(session, flip=False), wanted.people))
-    return write_openvino(model, session.metadata | {"precision": "int8"}, out)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "fp32.onnx"
+        session = Session(export_onnx(_weights(wanted), file, False, wanted.recipe, wanted.whole))
+        notes = session.metadata | {"precision": "int8"}
+        if notes["kind"] != "pose":
+            raise ModelError(f"{wanted.source}: a detector; int8 is calibrated on people's crops")
+        inputs = network_inputs(Estimator(session, flip=False), wanted.people)
+        if form == "openvino":
+            graph = import_openvino().Core().read_model(file)
+            return write_openvino(quantised(graph, inputs, by_channel=True), notes, out)
+        small = quantised(onnx.load(str(file)), inputs, by_channel=False)
+        onnx.helper.set_model_props(small, {"poised": json.dumps(notes)})
+        with written_whole(out) as partial:
+            onnx.save(small, str(partial))
+        return out
 
 
 def _weights(wanted: Wanted) -> Path:
     if wanted.weights is None:
         raise ModelError(
-            f"{wanted.source}: a whole graph, another precision and torchscript are made of the "
-            f"weights: {wanted.source.with_suffix('.safetensors').name} is not beside it"
+            f"{wanted.source}: another precision, a whole graph and torchscript are made of the "
+            f"weights, {wanted.source.with_suffix('.safetensors').name}, which are not beside it"
         )
     return wanted.weights

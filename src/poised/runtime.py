@@ -96,6 +96,11 @@ class Session:
         self.output_shapes: dict[str, tuple[int | None, ...]] = {}
         self._open(threads)
 
+    @property
+    def weights(self) -> Path:
+        """The file with the numbers: the model's own, but the .bin beside an .xml."""
+        return self.path.with_suffix(".bin") if self.path.suffix == ".xml" else self.path
+
     def __reduce__(self) -> tuple[type[Session], tuple[Path, Engine, int | None]]:
         return Session, (self.path, self.engine, self.threads)
 
@@ -141,8 +146,8 @@ class Session:
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
-        if self.path.suffix == ".xml" and not self.path.with_suffix(".bin").is_file():
-            raise ModelError(f"{self.path}: its weights, {self.path.stem}.bin, are not beside it")
+        if not self.weights.is_file():
+            raise ModelError(f"{self.path}: its weights, {self.weights.name}, are not beside it")
         model = core.read_model(self.path)
         if model.has_rt_info(["framework", "poised"]):
             self.metadata = _parse(
@@ -203,7 +208,7 @@ class Session:
 
             module, self.metadata = open_torchscript(self.path, device)
         else:
-            module, self.metadata = self._weights()
+            module, self.metadata = self._network()
             module.to(device)
         width, height = self.metadata["input_wh"]
         nhwc = self.metadata.get("nhwc")
@@ -222,7 +227,7 @@ class Session:
 
         return run
 
-    def _weights(self) -> tuple[Any, dict[str, Any]]:
+    def _network(self) -> tuple[Any, dict[str, Any]]:
         """The network of the weights that lie beside a model, or are it, and its metadata."""
         from poised.export import exported, model_metadata
 

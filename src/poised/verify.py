@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,18 +41,16 @@ class Apart:
 
 def every_engine(wanted: Wanted, written: Path, form: Form, folder: Path) -> dict[str, Session]:
     """What is wanted, opened by each engine that can: the written file and, where it is of one
-    form, the others, made in `folder`. An int8 model is of OpenVINO's form alone.
+    form, the others, made in `folder`; of an int8 model, which takes minutes, the file alone.
     """
     files: dict[Form, Path] = {form: written}
-    if not wanted.people:
-        if form != "onnx":
-            made = wanted.needs_weights
-            onnx = folder / "model.onnx"
-            files["onnx"] = write_form(wanted, onnx, "onnx") if made else wanted.source
-        if form != "openvino":
-            files["openvino"] = write_form(wanted, folder / "model.xml", "openvino")
-        if form != "torchscript" and wanted.weights is not None and find_spec("torch"):
-            files["torchscript"] = write_form(wanted, folder / "model.pt", "torchscript")
+    missing = [] if wanted.people else [other for other in ENDS if other != form]
+    if wanted.weights is None or not find_spec("torch"):
+        missing = [other for other in missing if other != "torchscript"]
+    for other in missing:
+        file = folder / f"model{ENDS[other][0]}"
+        as_it_is = other == "onnx" and not wanted.needs_weights
+        files[other] = wanted.source if as_it_is else write_form(wanted, file, other)
     ways: tuple[tuple[str, Form, Engine, str], ...] = (
         ("torch, TorchScript", "torchscript", "torch", "torch"),
         ("ONNX Runtime, ONNX", "onnx", "onnx", "onnxruntime"),
@@ -97,23 +96,27 @@ def _answers(
 
 
 def scored(
-    wanted: Wanted, calibration: Sequence[Sample], where: tuple[str, Path, str], folder: Path
+    wanted: Wanted, written: Path, people: Sequence[Sample], where: tuple[str, Path, str]
 ) -> Iterator[tuple[str, str, float]]:
     """The data set's main figure of fp32, fp16 and int8 as they come: precision, its name, value.
 
-    Annotated boxes, with flip unless the graph is whole. calibration: nobody leaves out int8.
-    where: data set, folder, part. Without weights at hand it is the source as it is, and int8.
+    Annotated boxes, with flip unless the graph is whole. written: the file of what is wanted, where
+    that is int8. people: for calibrating; nobody leaves out int8. where: data set, folder, part.
+    Without weights at hand it is the source as it is, alone.
     """
-    kinds: dict[str, Wanted] = {"as it is": replace(wanted, people=())}
-    if wanted.weights is not None:
-        single = replace(wanted, people=(), halve=False)
-        kinds = {"fp32": single, "fp16": replace(single, halve=True)}
-    if calibration:
-        kinds["int8"] = replace(next(iter(kinds.values())), people=calibration)
+    single = replace(wanted, people=(), halve=False)
+    kinds = {"fp32": single, "fp16": replace(single, halve=True)}
+    if people:
+        kinds["int8"] = replace(single, people=people)
+    if wanted.weights is None:
+        kinds = {"as it is": wanted}
     dataset, root, split = where
+    name = main_figure(dataset)
     for kind, one in kinds.items():
-        file = write_form(one, folder / f"{kind}{ENDS['openvino'][0]}", "openvino")
-        predictor = Predictor.load(file, detector=None)
-        done = evaluate_model(predictor, dataset, root, split, "truth")
-        name = main_figure(dataset)
-        yield kind, name, done.figures[name]
+        with TemporaryDirectory() as folder:
+            file = written
+            if wanted.weights is not None and not (kind == "int8" and wanted.people):
+                file = write_form(one, Path(folder) / "model.onnx", "onnx")
+            predictor = Predictor.load(file, detector=None)
+            done = evaluate_model(predictor, dataset, root, split, "truth")
+            yield kind, name, done.figures[name]
