@@ -28,6 +28,7 @@ from poised.runtime import ModelError, Session
 from poised.scores import chances_near, expected_oks, mean_above
 from poised.types import Skeleton
 
+FINISHED = ("movenet-pose", "whole")  # families whose outputs are poses
 USUALLY_COUNTED = 0.2  # a keypoint score above which it counts in a pose's, as in HRNet's code
 Image = NDArray[np.uint8]
 
@@ -54,7 +55,8 @@ class Estimator:
     to be within a tenth of the box's longer side, and a pose's quality its expected OKS; else, and
     where the protocol has a threshold of its own or an image pyramid, they are the map's maximum
     (of other outputs, see heads.py), and the mean of those scores that are above `counted`.
-    MoveNet's finished poses are not averaged with the mirrored crop's.
+    Finished poses, of MoveNet or of a whole graph (`export --whole`), are not averaged with the
+    mirrored crop's; a whole graph gives its own quality, see `whole.WholeModel`.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class Estimator:
         if padding is not None and not 0 < padding < math.inf:
             raise ModelError(f"padding is {padding}, must be positive")
         check_asked(protocol, self.family, self.session.path)
-        self.flip, self.protocol = flip and self.family != "movenet-pose", protocol
+        self.flip, self.protocol = flip and self.family not in FINISHED, protocol
         self.padding: float = notes["padding"] if padding is None else padding
         self.shift = notes["crop"] != "unbiased" if protocol.shift is None else protocol.shift
         self.decoder: Decoder = protocol.decoder or notes["decoder"]
@@ -106,6 +108,7 @@ class Estimator:
             "simcc": "the mean of the two vectors' maxima",
             "movenet": "the map at the joint's cell",
             "movenet-pose": "as the model gives it",
+            "whole": "as the model gives it",
         }[self.family]
         pose_score = f"box score x mean keypoint score above {self.counted}"
         fed = {name: self.notes[name] for name in ("mean", "std", "bgr") if "family" in self.notes}
@@ -136,8 +139,10 @@ class Estimator:
         """The people in `boxes` (N, 4) of N images, whose crops have the matrices (N, 2, 3)."""
         notes, scales = self.notes, self.protocol.scales
         if self.family != "heatmaps":
-            xy, score = self._decoded(self.outputs(images, matrices, boxes))
-            return Estimated(apply(invert(matrices), xy), score, mean_above(score, self.counted))
+            outputs = self.outputs(images, matrices, boxes)
+            xy, score = self._decoded(outputs)
+            quality = outputs.get("quality", mean_above(score, self.counted))
+            return Estimated(apply(invert(matrices), xy), score, quality)
         pyramid = [self.heatmaps(images, self._scaled(matrices, s), boxes) for s in scales]
         maps = merge_scales(pyramid, scales, notes["crop"])
         xy, score = decode(maps, self.decoder, notes["sigma"])
@@ -219,6 +224,8 @@ class Estimator:
             return decode_simcc(outputs["x"], outputs["y"], self.notes["split"])
         if self.family == "movenet":
             return decode_movenet(**outputs)
+        if self.family == "whole":
+            return outputs["keypoints"], outputs["scores"]
         return decode_places(outputs["places"], self.size)
 
     def _run(self, tensor: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:

@@ -134,7 +134,7 @@ def _how(
         **estimator.facts(public),
         "opencv": cv2.__version__,
         "model": ", ".join(session.path.name for session in estimator.sessions),
-        "model_sha256": ", ".join(sha256(session.path) for session in estimator.sessions),
+        "model_sha256": ", ".join(sha256(session.weights) for session in estimator.sessions),
         "engine": estimator.session.engine,
     }
     if not predictor.protocol.rescore:

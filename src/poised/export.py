@@ -1,16 +1,18 @@
-"""A trained network as ONNX, and everything a predictor must know inside it."""
+"""A trained network as ONNX or TorchScript, and everything a predictor must know inside it."""
 
 from __future__ import annotations
 
 import json
 import math
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.onnx import TrainingMode
@@ -22,7 +24,10 @@ from poised.nets import build
 from poised.pretrained import WeightsError, fill
 from poised.read_recipe import RecipeError, load_recipe, validated
 from poised.recipe import Recipe
+from poised.runtime import ModelError, output_names
+from poised.torchscript import write_torchscript
 from poised.types import Skeleton
+from poised.whole import WholeModel, whole_metadata
 
 OPSET = 17
 
@@ -120,25 +125,25 @@ def _recipe_beside(weights: Path) -> Recipe:
 
 
 def export_onnx(
-    weights: Path, out: Path, halve: bool | None = None, recipe: Recipe | None = None
+    weights: Path,
+    out: Path,
+    halve: bool | None = None,
+    recipe: Recipe | None = None,
+    whole: bool = False,
 ) -> Path:
     """Write `weights`, a .safetensors of ours, as ONNX; the number of images is free.
 
     halve: store weights as fp16; None: as the recipe's `export.precision` says. They are rounded
     once: batch norms are left to the engine to fold, as folded fp16 weights would be rounded again.
-    recipe: see `exported`.
+    recipe: see `exported`. whole: from crop to keypoints, see `whole.WholeModel`.
     """
-    module, recipe = exported(weights, recipe)
-    halve = recipe.export.precision == "fp16" if halve is None else halve
-    metadata = model_metadata(recipe)
-    width, height = metadata["input_wh"]
-    detects = metadata["kind"] == "detector"
-    outputs = ["scores", "boxes"] if detects else ["heatmaps"]
+    module, metadata, halve = _prepared(weights, recipe, halve, whole)
+    outputs = output_names(metadata)
     with written_whole(out) as partial, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Constant folding - Only steps=1")  # of one-sided padding
         torch.onnx.export(
             module,
-            (torch.zeros(2, 3, height, width),),
+            (_blank(metadata),),
             str(partial),
             dynamo=False,
             opset_version=OPSET,
@@ -157,18 +162,52 @@ def export_onnx(
     return out
 
 
-def halve_weights(model: onnx.ModelProto) -> None:
-    """Store large tensors of weights as fp16, each cast back to fp32 where it is used.
-
-    Not one with a value beyond fp16's range.
+def export_torchscript(
+    weights: Path,
+    out: Path,
+    halve: bool | None = None,
+    recipe: Recipe | None = None,
+    whole: bool = False,
+) -> Path:
+    """Write `weights` as TorchScript; the number of images is free. The rest as `export_onnx`,
+    whose rounded weights are stored as fp32 here.
     """
+    module, metadata, halve = _prepared(weights, recipe, halve, whole)
+    if halve:
+        for name, value in module.state_dict().items():
+            if _halves(name, value.is_floating_point(), value.numpy()):
+                value.copy_(value.half().float())
+    return write_torchscript(module, _blank(metadata), metadata, out)
+
+
+def _prepared(
+    weights: Path, recipe: Recipe | None, halve: bool | None, whole: bool
+) -> tuple[nn.Module, dict[str, Any], bool]:
+    """The module to write, its metadata, and whether its weights are to be fp16."""
+    module, recipe = exported(weights, recipe)
+    metadata = model_metadata(recipe)
+    if whole and recipe.detects:
+        raise ModelError(f"{weights}: a detector; a whole graph is had of a pose model alone")
+    if whole:
+        module, metadata = WholeModel(module, metadata).eval(), whole_metadata(metadata)
+    return module, metadata, recipe.export.precision == "fp16" if halve is None else halve
+
+
+def _blank(metadata: Mapping[str, Any]) -> Tensor:
+    """Two images as a model's metadata say that it takes them."""
+    width, height = metadata["input_wh"]
+    if metadata.get("nhwc"):
+        return torch.zeros(2, height, width, 3, dtype=torch.uint8)
+    return torch.zeros(2, 3, height, width)
+
+
+def halve_weights(model: onnx.ModelProto) -> None:
+    """Store large tensors of weights as fp16, each cast back to fp32 where it is used."""
     graph = model.graph
     casts = []
     for tensor in list(graph.initializer):
-        if tensor.data_type != onnx.TensorProto.FLOAT or math.prod(tensor.dims) < 64:
-            continue
         values = numpy_helper.to_array(tensor)
-        if np.abs(values).max() > np.finfo(np.float16).max:
+        if not _halves(tensor.name, tensor.data_type == onnx.TensorProto.FLOAT, values):
             continue
         half = numpy_helper.from_array(values.astype(np.float16), f"{tensor.name}.half")
         cast = onnx.helper.make_node("Cast", [half.name], [tensor.name], to=onnx.TensorProto.FLOAT)
@@ -177,3 +216,12 @@ def halve_weights(model: onnx.ModelProto) -> None:
         graph.initializer.append(half)
     for cast in reversed(casts):
         graph.node.insert(0, cast)
+
+
+def _halves(name: str, is_float: bool, values: NDArray[Any]) -> bool:
+    """Whether a tensor is stored as fp16: not a small one, nor one with a value beyond its range,
+    nor what a whole graph decodes by.
+    """
+    if not is_float or values.size < 64 or name.startswith("decode."):
+        return False
+    return bool(np.abs(values).max() <= np.finfo(np.float16).max)

@@ -19,6 +19,10 @@ from poised.at_once import cores
 
 Engine = Literal["auto", "openvino", "onnx", "torch"]
 ENGINES: tuple[Engine, ...] = ("auto", "openvino", "onnx", "torch")
+TORCHSCRIPT = (".pt", ".torchscript")  # ends of file names
+# the engine that alone reads a kind of file; the others are ONNX
+READ_BY: dict[str, Engine] = {".safetensors": "torch", ".xml": "openvino"}
+READ_BY |= dict.fromkeys(TORCHSCRIPT, "torch")
 ONNX_TYPES = {"tensor(float16)": np.float16, "tensor(int32)": np.int32, "tensor(uint8)": np.uint8}
 Run = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
 
@@ -82,14 +86,15 @@ class Session:
         if threads is not None and threads < 1:
             raise ModelError(f"threads is {threads}, must be at least 1")
         self.path = find_model(name_or_path).absolute()
+        only = READ_BY.get(self.path.suffix)
         if engine == "auto":
-            engine = "openvino" if find_spec("openvino") else "onnx"
-            if self.path.suffix == ".safetensors":
-                engine = "torch"
-        elif engine != "torch" and self.path.suffix == ".safetensors":
+            engine = only or ("openvino" if find_spec("openvino") else "onnx")
+        elif only is not None and engine != only:
+            wanted = Path(name_or_path).with_suffix(".onnx")
+            made = f"`poised export {name_or_path} --out {wanted}` makes it; or "
             raise ModelError(
-                f"{self.path}: engine {engine} reads ONNX: `poised export {name_or_path} --out "
-                f"{Path(name_or_path).with_suffix('.onnx')}` makes it; or take engine torch"
+                f"{self.path}: engine {engine} reads ONNX: "
+                f"{made if self.path.suffix == '.safetensors' else ''}take engine {only}"
             )
         self.engine, self.threads, self.callers = engine, threads, callers
         self._streamed: Session | None = None
@@ -100,6 +105,11 @@ class Session:
         self.output_shapes: dict[str, tuple[int | None, ...]] = {}
         self.precision = "f32"
         self._open(threads)
+
+    @property
+    def weights(self) -> Path:
+        """The file with the numbers: the model's own, but the .bin beside an .xml."""
+        return self.path.with_suffix(".bin") if self.path.suffix == ".xml" else self.path
 
     def __reduce__(self) -> tuple[type[Session], tuple[Path, Engine, int | None, int]]:
         return Session, (self.path, self.engine, self.threads, self.callers)
@@ -134,8 +144,9 @@ class Session:
             raise
         except Exception as error:  # the engines raise their own kinds for a file they cannot read
             reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
+            kind = "a" if self.path.suffix in READ_BY else "an ONNX"
             raise ModelError(
-                f"{self.path}: not an ONNX model that {engine} reads: {reason}"
+                f"{self.path}: not {kind} model that {engine} reads: {reason}"
             ) from error
         self._process = os.getpid()
 
@@ -165,6 +176,8 @@ class Session:
             options = {"NUM_STREAMS": self.callers, "INFERENCE_NUM_THREADS": self.callers}
         elif threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
+        if not self.weights.is_file():
+            raise ModelError(f"{self.path}: its weights, {self.weights.name}, are not beside it")
         model = core.read_model(self.path)
         if model.has_rt_info(["framework", "poised"]):
             self.metadata = _parse(
@@ -220,38 +233,56 @@ class Session:
     def _torch(self, threads: int | None) -> Run:
         import torch
 
-        from poised.export import exported, model_metadata
-
-        weights = self.path.with_suffix(".safetensors")
-        if not weights.is_file():
-            raise ModelError(f"engine torch needs {weights} beside {self.path.name}; it is absent")
         if threads is not None:
             torch.set_num_threads(threads)
-        try:
-            module, recipe = exported(weights)
-        except (ValueError, OSError) as error:  # they name the file and what to do
-            raise ModelError(str(error)) from error
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        module.to(device)
-        self.metadata = model_metadata(recipe)
+        if self.path.suffix in TORCHSCRIPT:
+            from poised.torchscript import open_torchscript
+
+            module, self.metadata = open_torchscript(self.path, device)
+        else:
+            module, self.metadata = self._network()
+            module.to(device)
         width, height = self.metadata["input_wh"]
-        self.input_name, self.input_shape = "images", (None, 3, height, width)
-        names = ["scores", "boxes"] if self.metadata["kind"] == "detector" else ["heatmaps"]
-        self.output_shapes = dict.fromkeys(names, ())
+        nhwc = self.metadata.get("nhwc")
+        self.input_name = "images"
+        self.input_shape = (None, height, width, 3) if nhwc else (None, 3, height, width)
+        self.input_dtype = np.dtype(np.uint8 if nhwc else np.float32)
+        self.output_shapes = dict.fromkeys(output_names(self.metadata), ())
 
         def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+            fed = images.astype(self.input_dtype, copy=False)
             with torch.inference_mode():
-                outputs = module(torch.from_numpy(images).to(device))
+                outputs = module(torch.from_numpy(fed).to(device))
             return [
                 o.cpu().numpy() for o in (outputs if isinstance(outputs, tuple) else (outputs,))
             ]
 
         return run
 
+    def _network(self) -> tuple[Any, dict[str, Any]]:
+        """The network of the weights that lie beside a model, or are it, and its metadata."""
+        from poised.export import exported, model_metadata
+
+        weights = self.path.with_suffix(".safetensors")
+        if not weights.is_file():
+            raise ModelError(f"engine torch needs {weights} beside {self.path.name}; it is absent")
+        try:
+            module, recipe = exported(weights)
+        except (ValueError, OSError) as error:  # they name the file and what to do
+            raise ModelError(str(error)) from error
+        return module, model_metadata(recipe)
+
     def _describe(self, inputs: list[tuple[str, Any]]) -> None:
         if len(inputs) != 1:
             raise ModelError(f"{self.path}: has {len(inputs)} inputs, expected one of images")
         self.input_name, self.input_shape = inputs[0][0], _free(inputs[0][1])
+
+
+def output_names(metadata: dict[str, Any]) -> list[str]:
+    """What a model of ours gives, in order."""
+    usual = ["scores", "boxes"] if metadata["kind"] == "detector" else ["heatmaps"]
+    return list(metadata.get("roles", usual))
 
 
 def _free(shape: Any) -> tuple[int | None, ...]:

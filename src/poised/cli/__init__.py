@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poised.cli import cluster, data, doctor, evaluate, models, predict, reproduce, train
+from poised.cli import cluster, data, doctor, evaluate, export, models, predict, reproduce, train
 from poised.cli.common import app
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "data",
     "doctor",
     "evaluate",
+    "export",
     "models",
     "predict",
     "reproduce",

@@ -13,7 +13,6 @@ from poised.cli.common import (
     Devices,
     Nodes,
     app,
-    checked_out,
     errors,
     extra,
     print_table,
@@ -230,25 +229,3 @@ def import_weights(
             )
         again = "" if recipe else " --recipe NAME"
         typer.echo(f"poised export {target}{again} --out {target.with_suffix('.onnx')}")
-
-
-@app.command()
-def export(
-    weights: Annotated[Path, typer.Argument(help="Of `train` or `import-weights`: .safetensors.")],
-    out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
-    recipe: Annotated[
-        str | None, typer.Option(help="A recipe or YAML file; default: within or beside WEIGHTS.")
-    ] = None,
-    fp32: Annotated[
-        bool, typer.Option("--fp32", help="Keep fp32 weights: twice the file.")
-    ] = False,
-) -> None:
-    """Make an ONNX model of weights, for `--model` of `predict` and `evaluate`."""
-    with errors(), extra("train"):
-        from poised.export import export_onnx
-        from poised.read_recipe import load_recipe
-
-        checked_out(out)
-        plan = load_recipe(recipe) if recipe else None
-        out.parent.mkdir(parents=True, exist_ok=True)
-        typer.echo(f"{weights} -> {export_onnx(weights, out, False if fp32 else None, plan)}")

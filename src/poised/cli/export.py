@@ -1,0 +1,162 @@
+"""`poised export`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+
+from poised.cli.common import DATA_SETS, app, checked_out, errors, extra, number, print_table, say
+
+
+class To(str, Enum):
+    onnx = "onnx"
+    openvino = "openvino"
+    torchscript = "torchscript"
+
+
+@app.command()
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(help="Bundled, an ONNX file of ours, or weights (.safetensors)."),
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write: .onnx, .xml, .pt.")],
+    to: Annotated[To | None, typer.Option(help="Default: by the end of --out.")] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="From a crop's bytes to keypoints in one graph.")
+    ] = False,
+    fp32: Annotated[
+        bool, typer.Option("--fp32", help="Keep fp32 weights: twice the file.")
+    ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="By NNCF, on crops of --data's --split.")
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Compare engines; of --data, AP or PCK of each precision."),
+    ] = False,
+    dataset: Annotated[str | None, typer.Option(help=DATA_SETS)] = None,
+    data: Annotated[Path | None, typer.Option(help="The data set's folder.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="The part whose crops int8 is calibrated on.")
+    ] = None,
+    test_split: Annotated[
+        str | None, typer.Option(help="The part that --verify scores; default: the usual test.")
+    ] = None,
+    images: Annotated[
+        Path, typer.Option(help="A folder with people, for --verify without --data.")
+    ] = Path("data/samples"),
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe or YAML file; default: within or beside weights.")
+    ] = None,
+) -> None:
+    """Make an ONNX, OpenVINO or TorchScript model, for `--model` of `predict` and `evaluate`."""
+    with errors(), extra("train"):
+        from poised.forms import Wanted, form_of, write_form
+        from poised.runtime import find_model
+
+        checked_out(out)
+        form = form_of(out, to.value if to else None)
+        if recipe is not None and not model.endswith(".safetensors"):
+            raise ValueError("--recipe is of weights (.safetensors)")
+        if fp32 and int8:
+            raise ValueError("--fp32 and --int8: choose one")
+        if (data is None) != (dataset is None):
+            raise ValueError("--dataset and --data go together")
+        calibration = _calibration(dataset, data, split, int8)
+        if recipe is not None:
+            from poised.read_recipe import load_recipe
+        plan = load_recipe(recipe) if recipe else None
+        source = find_model(model)
+        halve = False if fp32 else None
+        wanted = Wanted(source, whole, halve, plan, calibration if int8 else ())
+        out.parent.mkdir(parents=True, exist_ok=True)
+        say(f"{model} -> {write_form(wanted, out, form)}")
+        if verify:
+            _verify(wanted, out, form, (dataset, data, test_split), calibration, images)
+
+
+def _calibration(dataset: str | None, data: Path | None, split: str | None, int8: bool) -> Any:
+    """The people of --split; nobody where none is named, which --int8 does not allow."""
+    if dataset is None or data is None or split is None:
+        if int8:
+            raise ValueError("--int8 needs --dataset, --data and --split, whose crops calibrate it")
+        return ()
+    if find_spec("nncf") is None:
+        if int8:
+            raise ValueError("--int8 needs nncf: pip install 'poised[int8]'")
+        return ()
+    from poised.crop_samples import labelled_people
+    from poised.quantise import MOST_CROPS
+
+    return labelled_people(dataset, data, split, MOST_CROPS)
+
+
+def _verify(
+    wanted: Any,
+    out: Path,
+    form: Any,
+    where: tuple[str | None, Path | None, str | None],
+    calibration: Any,
+    images: Path,
+) -> None:
+    """Print how far engines are apart, and figures; exit code 1 where they are too far apart."""
+    with extra("eval"):
+        from poised.verify import PIXELS, SCORE, compare_engines, every_engine
+    people, part = _people(where, images)
+    with TemporaryDirectory() as folder:
+        sessions = every_engine(wanted, out, form, Path(folder))
+        first, found = next(iter(sessions)), compare_engines(sessions, people)
+        if not found:
+            say(f"{first} alone runs this here: nothing to compare it with")
+        for one in found:
+            say(
+                f"{one.name}: at most {one.pixels:.4f} crop pixels and {one.score:.6f} in score "
+                f"from {first}, {number(len(people), 'person', 'people')}"
+            )
+        if part is not None:
+            _print_figures(wanted, out, calibration, part)
+    if wanted.people:
+        say("how int8 is rounded is each engine's own affair: it is held to no limit")
+    elif not all(one.close for one in found):
+        say(f"Error: {out}: engines differ by more than {PIXELS} px or {SCORE} in score", err=True)
+        raise typer.Exit(1)
+
+
+def _people(
+    where: tuple[str | None, Path | None, str | None], images: Path
+) -> tuple[Any, tuple[str, Path, str] | None]:
+    """Whose crops engines are compared on, and the part of a data set to score, if any."""
+    from poised.crop_samples import found_people, labelled_people
+    from poised.evaluate import usual_split
+    from poised.verify import MOST_PEOPLE
+
+    dataset, data, split = where
+    if dataset is None or data is None:
+        if not images.is_dir():
+            raise ValueError(f"no folder {images}: name one by --images, or --dataset and --data")
+        return found_people(images), None
+    part = (dataset, data, split or usual_split(dataset))
+    return labelled_people(*part, MOST_PEOPLE), part
+
+
+def _print_figures(
+    wanted: Any, written: Path, calibration: Any, part: tuple[str, Path, str]
+) -> None:
+    """AP or PCK of each precision, and its difference from the first."""
+    from rich.table import Table
+
+    from poised.verify import scored
+
+    table, first = Table("precision", "figure", "value", "difference"), None
+    for kind, name, value in scored(wanted, written, calibration, part):
+        first = value if first is None else first
+        table.add_row(kind, name, f"{value:.2f}", f"{value - first:+.2f}")
+    print_table(table)
+    if not calibration:
+        say("int8 is not among them: it needs poised[int8] and --split, which calibrates it")

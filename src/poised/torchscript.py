@@ -1,0 +1,54 @@
+"""A model as TorchScript, which C++ programs and torch run without this package; and back."""
+
+from __future__ import annotations
+
+import json
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from poised.files import written_whole
+from poised.runtime import ModelError
+
+NOTES = "poised.json"  # the file inside that holds the metadata
+
+
+def write_torchscript(
+    module: nn.Module, images: Tensor, metadata: Mapping[str, Any], out: Path
+) -> Path:
+    """Trace a module on images (N, ...), N above 1, and write it; any N is taken later."""
+    with torch.no_grad(), warnings.catch_warnings():
+        # what is decided by an image's sides may be fixed, as they are
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        traced = torch.jit.trace(module, (images,), check_trace=False)  # type: ignore[no-untyped-call]
+    with written_whole(out) as partial:
+        torch.jit.save(traced, str(partial), _extra_files={NOTES: json.dumps(metadata)})
+    return out
+
+
+def open_torchscript(path: Path, device: torch.device) -> tuple[nn.Module, dict[str, Any]]:
+    """The module of such a file and its metadata; raises ModelError for any other.
+
+    TorchScript is code and is run as such: not Python, but whatever torch's own operations can
+    do. Open only what comes from somebody you trust. A pickled checkpoint, which can run any
+    Python, is refused before it is read.
+    """
+    archive = zipfile.ZipFile(path) if zipfile.is_zipfile(path) else None
+    names = set() if archive is None else {name.partition("/")[2] for name in archive.namelist()}
+    if not any(name.startswith("code/") for name in names):
+        raise ModelError(
+            f"{path}: not TorchScript; if it is a checkpoint (torch.save), which is a pickle and "
+            "is not opened here, `poised import-weights` reads the known ones"
+        )
+    if f"extra/{NOTES}" not in names:
+        raise ModelError(f"{path}: TorchScript that `poised export` did not write: not known here")
+    notes = {NOTES: ""}
+    module: nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
+        str(path), map_location=device, _extra_files=notes
+    )
+    return module.eval(), json.loads(notes[NOTES])
