@@ -247,7 +247,7 @@ def test_another_command_is_refused_by_what_differs(given: Path, tmp_path: Path)
     before = contents(out)
     for more, named in (
         (["--no-flip"], "flip is true there and false here"),
-        (["--batch", "8"], "batch is 32 there and 8 here"),
+        (["--batch", "8"], "batch is 4 there and 8 here"),
         (["--min-joints", "1", "--format", "csv"], "format is .coco. there and .csv. here; min_jo"),
         (["--draw"], "pictures is null there and .limbs. here"),
         (["--model", "coco17-small"], "model is .dots.onnx [0-9a-f]{64}. there and .coco17-small"),

@@ -6,6 +6,7 @@ import csv
 import importlib
 import json
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -138,6 +139,25 @@ def test_the_detector_runs_every_so_many_frames(walk) -> None:
         list(predictor.video(path, smooth="much"))
 
 
+def test_somebody_unsure_is_looked_for_again_until_the_detector_runs(walk, monkeypatch) -> None:
+    """Everybody is lost in the second frame of four: in the third their boxes are tried again."""
+    path, _ = walk
+    predictor = Predictor.load(threads=1, flip=False)
+    people, asked = predictor.people, []
+
+    def losing(name, image, boxes):
+        found = people(name, image, boxes)
+        asked.append(boxes.xywh)
+        if len(asked) == 2:
+            return replace(found, poses=found.poses.take(np.zeros(len(found.poses), bool)))
+        return found
+
+    monkeypatch.setattr(predictor, "people", losing)
+    counts = [len(frame.ids) for frame in predictor.video(path, detect_every=4, smooth="none")]
+    assert counts[:4] == [2, 0, 2, 2]
+    np.testing.assert_array_equal(asked[2], asked[1])
+
+
 def test_somebody_whom_the_detector_imagined_once_dies(dots: Path) -> None:
     """A box of nothing: its joints are nowhere, so its pose is below the least at once."""
     predictor = Predictor.load(dots, detector=None, flip=False, min_score=0.15, min_joints=1)
@@ -188,7 +208,7 @@ def test_predict_writes_a_drawn_copy_and_lines(walk, tmp_path: Path) -> None:
     assert code == 0, output
     assert f"{path}: 2 ids in 12 frames -> {tmp_path / 'out' / 'walk.mp4'}" in output
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "poses.jsonl", "skeleton.json", "walk.mp4",
+        "lock", "poses.jsonl", "skeleton.json", "walk.mp4",
     ]  # fmt: skip
     records = read_lines(tmp_path / "out" / "poses.jsonl")
     assert Counter(record["frame"] for record in records) == dict.fromkeys(range(12), 2)
@@ -257,7 +277,7 @@ def test_what_does_not_go_with_videos_is_said(walk, tmp_path: Path) -> None:
     boxes.write_text("[]")
     code, output = run(path, tmp_path / "out", "--boxes", str(boxes))
     assert code == 2
-    assert "--boxes is for images" in output
+    assert "--boxes and --shard are for images" in output
 
 
 def test_whole_images_need_no_detector(dots: Path, tmp_path: Path) -> None:

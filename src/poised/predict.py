@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from poised.follow import FramePoses, Smooth
     from poised.video import Clip
 
+BATCH, BATCH_OF_TORCH = 4, 32  # people a network call; docs/performance.md says how chosen
 FEW = 2  # images a core: with fewer, cores would idle at the end
 SURE = 0.5  # a chance over which a keypoint is more likely right than not
 SAME_PERSON = 0.7  # OKS over which two poses of detected boxes are one person's
@@ -66,8 +67,9 @@ class Predictor:
     score are sure; None: SURE, of chances, or else 0.2. min_score, min_joints: of each person in
     the results, the least pose score and number of sure keypoints; None takes MIN_SCORE and
     MIN_JOINTS for people whom the detector found, given boxes and whole images are all answered.
-    batch: people a network call. padding: how much boxes grow; None takes the model's own, which is
-    for a detector's tight boxes. Of several models the heatmaps are averaged; see `Estimator`.
+    batch: people a network call; None: BATCH, by torch BATCH_OF_TORCH. padding: how much boxes
+    grow; None takes the model's own, which is for a detector's tight boxes. Of several models the
+    heatmaps are averaged; see `Estimator`.
     find_boxes: a `Detector` or a function of one's own, which is called for one image at a time;
     None for a model that finds them itself (`OneShot`; it takes no flip either).
     foreign: how other people's model is fed, over what its YAML says; see `foreign_models.FIELDS`.
@@ -81,7 +83,7 @@ class Predictor:
         find_boxes: Find | None,
         *,
         flip: bool = True,
-        batch: int = 32,
+        batch: int | None = None,
         threshold: float | None = None,
         min_score: float | None = None,
         min_joints: int | None = None,
@@ -97,6 +99,8 @@ class Predictor:
         )
         self.skeleton = self.estimator.skeleton
         self.find_boxes = find_boxes or (whole_image if whole is None else whole.boxes)
+        if batch is None:
+            batch = BATCH_OF_TORCH if self.estimator.session.engine == "torch" else BATCH
         if batch < 1:
             raise ModelError(f"batch is {batch}, must be at least 1")
         for name, value in (("threshold", threshold), ("min_score", min_score)):
@@ -125,7 +129,7 @@ class Predictor:
         engine: Engine = "auto",
         threads: int | None = None,
         flip: bool = True,
-        batch: int = 32,
+        batch: int | None = None,
         threshold: float | None = None,
         min_score: float | None = None,
         min_joints: int | None = None,

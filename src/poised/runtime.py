@@ -6,7 +6,9 @@ import ctypes
 import json
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -133,10 +135,17 @@ class Session:
         return self._streamed
 
     def _open(self, threads: int | None) -> None:
-        engine = self.engine
-        opener = {"openvino": self._openvino, "onnx": self._onnx, "torch": self._torch}[engine]
-        try:
+        opener = {"openvino": self._openvino, "onnx": self._onnx, "torch": self._torch}[self.engine]
+        with self._named():
             self._run: Run = opener(threads)
+        self._process = os.getpid()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """What goes wrong with the file or the engine, as a ModelError that names it."""
+        engine = self.engine
+        try:
+            yield
         except ImportError as error:
             extra = {"onnx": "poised[onnx]", "torch": "poised[train]"}.get(engine, "poised")
             raise ModelError(f"engine {engine} is not installed: pip install '{extra}'") from error
@@ -148,7 +157,6 @@ class Session:
             raise ModelError(
                 f"{self.path}: not {kind} model that {engine} reads: {reason}"
             ) from error
-        self._process = os.getpid()
 
     def run(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """images (N, 3, H, W) float32 -> every output by name.
@@ -187,15 +195,20 @@ class Session:
         self.input_dtype = np.dtype(model.inputs[0].get_element_type().to_dtype())
         for output in model.outputs:
             self.output_shapes[output.get_any_name()] = _free(output.get_partial_shape())
-        compiled = core.compile_model(model, "CPU", options)
-        self.precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        idle = [compiled.create_infer_request()]  # a request serves one thread at a time
+        compiled: list[Any] = []  # when it is first run: often the `streamed` one alone is
+        idle: list[Any] = []  # a request serves one thread at a time
+        lock = threading.Lock()
+
+        def taken() -> Any:
+            with lock, self._named():
+                if not compiled:
+                    compiled.append(core.compile_model(model, "CPU", options))
+                    precision = compiled[0].get_property("INFERENCE_PRECISION_HINT")
+                    self.precision = precision.to_string()
+                return idle.pop() if idle else compiled[0].create_infer_request()
 
         def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-            try:
-                request = idle.pop()
-            except IndexError:
-                request = compiled.create_infer_request()
+            request = taken()
             try:
                 request.infer([images.astype(self.input_dtype, copy=False)], share_inputs=True)
                 return [np.array(tensor.data) for tensor in request.output_tensors]

@@ -33,7 +33,9 @@ def cluster_predict(
     model: Annotated[str, typer.Option(help="As of `poised predict`.")] = "coco17",
     engine: Annotated[Engine, typer.Option(help="What runs the networks.")] = Engine.auto,
     flip: Annotated[bool, typer.Option(help="Average with the mirrored crop.")] = True,
-    batch: Annotated[int, typer.Option(help="People a network call.")] = 32,
+    batch: Annotated[
+        int | None, typer.Option(help="People a network call; default: 4, by torch 32.")
+    ] = None,
 ) -> None:
     """Write everybody's pose in the images under INPUT to OUTPUT, by actors on many machines."""
     with errors(), extra("ray"):

@@ -87,7 +87,9 @@ def predict(
         Colours | None,
         typer.Option(help="Tell sides apart, or people, with box and number (of videos)."),
     ] = None,
-    batch: Annotated[int, typer.Option(help="People a network call.")] = 32,
+    batch: Annotated[
+        int | None, typer.Option(help="People a network call; default: 4, by torch 32.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all.")] = None,
     restart: Restart = False,
     shard: Annotated[
