@@ -4,6 +4,8 @@ PYTHON ?= python3
 # CUDA. Without a way there, from pip's own index: `make test TORCH_INDEX=`.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
+# two processes, a file of tests each: more threads than cores would make torch many times slower
+TWO := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test test-long format clean
@@ -16,10 +18,10 @@ test: .venv/full.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q
+	$(TWO) -q
 
 test-long: .venv/full.stamp
-	$(BIN)/python -m pytest -q -m "long or not long"
+	$(TWO) -q -m "long or not long"
 
 format: .venv/full.stamp
 	$(BIN)/ruff check --fix .

@@ -113,7 +113,7 @@ def test_what_a_run_leaves(given: Path, undisturbed: Path) -> None:
     broken, clip = map(json.loads, lines)
     assert broken["file_name"] == str(given / "in" / "4-broken.jpg")
     assert broken["reason"] == "not an image of a known format"
-    assert clip["reason"].startswith("a video, not yet read")
+    assert clip["reason"].startswith("a video; give videos")
     assert len(list((undisturbed / "pictures").iterdir())) == IMAGES
     assert not [name for name in contents(undisturbed) if name.endswith(".part")]
 

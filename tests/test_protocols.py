@@ -307,7 +307,10 @@ def test_a_base_may_have_a_base_but_not_itself(tmp_path: Path) -> None:
         ("optimise.epoch=5", "optimise.epoch: Extra inputs.*; did you mean epochs?"),
         ("networ.name=cpn", "networ: Extra inputs.*; did you mean network?"),
         ("dataset.also=[{naem: coco, root: x}]", "also.0.naem: Extra.*; did you mean name?"),
-        ("target.zzz=1", "target.zzz: Extra inputs.*; known: loss, sigma, kind, absent, teacher"),
+        (
+            "target.zzz=1",
+            "target.zzz: Extra inputs.*; known: loss, sigma, kind, absent, hard, teacher",
+        ),
         ("network.name=cpm", "no network named 'cpm'. Did you mean 'cpn'?"),
         ("network.options.backbon=50", "'cpn' has no option 'backbon'. Did you mean 'backbone'?"),
         ("network.options.backbone=51", "'cpn' with .*: no ResNet of depth 51"),

@@ -28,7 +28,7 @@ def quantised(graph: Any, inputs: NDArray[np.floating[Any]], by_channel: bool) -
         QuantizationParameters,
     )
 
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own call sets other handlers too
     ranges = QuantizationParameters(per_channel=None if by_channel else False)
     return nncf.quantize(
         graph,
