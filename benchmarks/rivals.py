@@ -1,12 +1,12 @@
 """Photographs to poses, ours and others', with the same files of detector and pose model.
 
-python benchmarks/rivals.py ../shared/data/coco2017 ../shared/models/rtmdet_nano_person.onnx
+python benchmarks/rivals.py ../shared/data/coco2017 ../shared/models/rtmdet_nano_person.onnx [rates]
 
 The pose model is `coco17` with a SimCC head made of its heatmaps, as rtmlib reads no other: its
 maps' maxima along rows and columns, enlarged. rtmlib runs by each engine that it knows here, and so
 do we; no flip, padding 1.25, as there. Then our defaults: `coco17`, `person`, flip. JPEG files, one
 list of poses an image; images a second and COCO's AP on val2017. Rates are taken in turn in one
-run, medians of ROUNDS rounds over IMAGES images.
+run, medians of ROUNDS rounds over IMAGES images; `rates`: no AP, which takes minutes.
 """
 
 from __future__ import annotations
@@ -136,11 +136,12 @@ def main() -> None:
             }
             ways[f"poised, {engine}"] = by_us(files, Predictor.load(pose, **same, foreign=fed))
         ways["poised, its own models"] = by_us(files, Predictor.load())
-        precision = {name: average_precision(run(500), root) for name, run in ways.items()}
+        scored = ways if len(sys.argv) < 4 else {}
+        precision = {name: average_precision(run(500), root) for name, run in scored.items()}
         rate = rates({name: partial(images_a_second, run) for name, run in ways.items()})
     best = max(value for name, value in rate.items() if name.startswith("rtmlib"))
     for name, value in rate.items():
-        row = {"way": name, "AP": precision[name], "images_a_second": value}
+        row = {"way": name, "AP": precision.get(name), "images_a_second": value}
         row["to_the_best_of_rtmlib"] = round(value / best, 2)
         print(json.dumps(row | machine()), flush=True)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from poised.at_once import in_batches, in_order, workers
 from poised.predict import Predictor
-from poised.runtime import Session
+from poised.runtime import Session, find_model
 
 
 def drawn(items: list[int], seen: list[int]) -> Iterator[int]:
@@ -111,6 +113,16 @@ def test_a_streamed_session_answers_many_callers_as_a_plain_one_does(engine: str
     with workers(3) as pool:
         found = list(in_order(pool, lambda image: streamed.run(image)["heatmaps"], images, 6))
     np.testing.assert_allclose(found, want, atol=1e-4)
+
+
+def test_a_model_file_that_is_gone_is_not_missed(tmp_path: Path) -> None:
+    """It was read when the predictor was loaded; nothing is read again for many images."""
+    file = tmp_path / "small.onnx"
+    shutil.copy(find_model("coco17-small"), file)
+    predictor = Predictor.load(file, detector=None, engine="openvino", threads=2)
+    file.unlink()
+    images = [np.zeros((90, 120, 3), np.uint8)] * 5
+    assert len(list(predictor.stream(images))) == 5
 
 
 def test_many_images_have_the_poses_of_each_alone() -> None:

@@ -6,7 +6,6 @@ import csv
 import importlib
 import json
 from collections import Counter
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -137,25 +136,6 @@ def test_the_detector_runs_every_so_many_frames(walk) -> None:
         list(predictor.video(path, detect_every=0))
     with pytest.raises(ValueError, match="smooth is 'much', must be one of none, live, offline"):
         list(predictor.video(path, smooth="much"))
-
-
-def test_somebody_unsure_is_looked_for_again_until_the_detector_runs(walk, monkeypatch) -> None:
-    """Everybody is lost in the second frame of four: in the third their boxes are tried again."""
-    path, _ = walk
-    predictor = Predictor.load(threads=1, flip=False)
-    people, asked = predictor.people, []
-
-    def losing(name, image, boxes):
-        found = people(name, image, boxes)
-        asked.append(boxes.xywh)
-        if len(asked) == 2:
-            return replace(found, poses=found.poses.take(np.zeros(len(found.poses), bool)))
-        return found
-
-    monkeypatch.setattr(predictor, "people", losing)
-    counts = [len(frame.ids) for frame in predictor.video(path, detect_every=4, smooth="none")]
-    assert counts[:4] == [2, 0, 2, 2]
-    np.testing.assert_array_equal(asked[2], asked[1])
 
 
 def test_somebody_whom_the_detector_imagined_once_dies(dots: Path) -> None:

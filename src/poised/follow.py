@@ -78,22 +78,17 @@ def _people(
     """Detect in every so many frames, else take the boxes that the last frame's poses lead to."""
     finds_each = isinstance(predictor.estimator, OneShot) or predictor.find_boxes is whole_image
     last: FramePoses | None = None
-    unsure = Boxes.empty()  # carried boxes whose poses were, since the detector ran
     for turn, frame in enumerate(frames):
         carried = Boxes.empty()
         if last is not None:
             shift = tracker.shift(last.ids, frame.time - last.time)
             carried = carry(last.poses, shift, predictor.threshold)
-        boxes: Boxes | None = both(carried, unsure)
+        boxes: Boxes | None = carried
         if finds_each:
             boxes = None
         elif turn % every == 0:
             boxes = joined(predictor.find_boxes(frame.image), carried)
         poses = predictor.people(name, frame.image, boxes).poses
-        if boxes is None or turn % every == 0:
-            unsure = Boxes.empty()
-        else:
-            unsure = without(boxes, poses.boxes)
         ids = tracker.step(poses, frame.time)
         last = FramePoses(frame.index, frame.time, frame.image, poses, ids)
         yield last
@@ -126,20 +121,10 @@ def joined(found: Boxes, carried: Boxes) -> Boxes:
         return found
     overlap = iou(carried.xyxy, found.xyxy).max(1, initial=0)
     missed = overlap < FOUND_AGAIN
-    return both(found, Boxes(carried.xywh[missed], carried.score[missed] * DOUBT))
-
-
-def both(these: Boxes, those: Boxes) -> Boxes:
-    """These and then those."""
     return Boxes(
-        np.concatenate([these.xywh, those.xywh]), np.concatenate([these.score, those.score])
+        np.concatenate([found.xywh, carried.xywh[missed]]),
+        np.concatenate([found.score, carried.score[missed] * DOUBT]),
     )
-
-
-def without(boxes: Boxes, kept: Boxes) -> Boxes:
-    """The boxes that are none of `kept`."""
-    same = (boxes.xywh[:, None] == kept.xywh).all(-1).any(1)  # (N,)
-    return Boxes(boxes.xywh[~same], boxes.score[~same])
 
 
 def _as_they_come(frames: Iterable[FramePoses]) -> Iterator[FramePoses]:

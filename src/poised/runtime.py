@@ -131,13 +131,18 @@ class Session:
         if self.callers == self.at_once:
             return self
         if self._streamed is None:
-            self._streamed = Session(self.path, self.engine, self.threads, self.at_once)
+            twin = Session.__new__(Session)
+            twin.__dict__.update(self.__dict__)  # the file, which may be gone, is not read again
+            twin.callers = self.at_once
+            twin._run = self._compile(twin.callers)
+            self._streamed = twin
         return self._streamed
 
     def _open(self, threads: int | None) -> None:
         opener = {"openvino": self._openvino, "onnx": self._onnx, "torch": self._torch}[self.engine]
         with self._named():
-            self._run: Run = opener(threads)
+            self._compile: Callable[[int], Run] = opener(threads)  # for so many callers at once
+            self._run = self._compile(self.callers)
         self._process = os.getpid()
 
     @contextmanager
@@ -177,13 +182,8 @@ class Session:
             found = [np.concatenate(same)[: len(images)] for same in zip(*parts, strict=True)]
         return dict(zip(self.output_shapes, found, strict=True))
 
-    def _openvino(self, threads: int | None) -> Run:
+    def _openvino(self, threads: int | None) -> Callable[[int], Run]:
         core = import_openvino().Core()
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-        if self.callers > 1:
-            options = {"NUM_STREAMS": self.callers, "INFERENCE_NUM_THREADS": self.callers}
-        elif threads is not None:
-            options["INFERENCE_NUM_THREADS"] = threads
         if not self.weights.is_file():
             raise ModelError(f"{self.path}: its weights, {self.weights.name}, are not beside it")
         model = core.read_model(self.path)
@@ -195,55 +195,73 @@ class Session:
         self.input_dtype = np.dtype(model.inputs[0].get_element_type().to_dtype())
         for output in model.outputs:
             self.output_shapes[output.get_any_name()] = _free(output.get_partial_shape())
-        compiled: list[Any] = []  # when it is first run: often the `streamed` one alone is
-        idle: list[Any] = []  # a request serves one thread at a time
-        lock = threading.Lock()
 
-        def taken() -> Any:
-            with lock, self._named():
-                if not compiled:
-                    compiled.append(core.compile_model(model, "CPU", options))
-                    precision = compiled[0].get_property("INFERENCE_PRECISION_HINT")
-                    self.precision = precision.to_string()
-                return idle.pop() if idle else compiled[0].create_infer_request()
+        def compiled(callers: int) -> Run:
+            options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+            if callers > 1:
+                options = {"NUM_STREAMS": callers, "INFERENCE_NUM_THREADS": callers}
+                options["ENABLE_CPU_PINNING"] = False  # two networks' streams would share a core
+            elif threads is not None:
+                options["INFERENCE_NUM_THREADS"] = threads
+            ready: list[Any] = []  # when it is first run: often the `streamed` one alone is
+            idle: list[Any] = []  # a request serves one thread at a time
+            lock = threading.Lock()
 
-        def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-            request = taken()
-            try:
-                request.infer([images.astype(self.input_dtype, copy=False)], share_inputs=True)
-                return [np.array(tensor.data) for tensor in request.output_tensors]
-            finally:
-                idle.append(request)
+            def taken() -> Any:
+                with lock, self._named():
+                    if not ready:
+                        ready.append(core.compile_model(model, "CPU", options))
+                        precision = ready[0].get_property("INFERENCE_PRECISION_HINT")
+                        self.precision = precision.to_string()
+                    return idle.pop() if idle else ready[0].create_infer_request()
 
-        return run
+            def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+                request = taken()
+                try:
+                    request.infer([images.astype(self.input_dtype, copy=False)], share_inputs=True)
+                    return [np.array(tensor.data) for tensor in request.output_tensors]
+                finally:
+                    idle.append(request)
 
-    def _onnx(self, threads: int | None) -> Run:
+            return run
+
+        return compiled
+
+    def _onnx(self, threads: int | None) -> Callable[[int], Run]:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        if self.callers > 1:
-            options.intra_op_num_threads = 1
-        elif threads is not None:
-            options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(
-            str(self.path), options, providers=["CPUExecutionProvider"]
-        )
-        notes = session.get_modelmeta().custom_metadata_map
+        def opened(callers: int) -> Any:
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3
+            if callers > 1:
+                options.intra_op_num_threads = 1
+            elif threads is not None:
+                options.intra_op_num_threads = threads
+            return onnxruntime.InferenceSession(
+                str(self.path), options, providers=["CPUExecutionProvider"]
+            )
+
+        first = opened(self.callers)
+        notes = first.get_modelmeta().custom_metadata_map
         if "poised" in notes:
             self.metadata = _parse(notes["poised"], self.path)
-        self._describe([(i.name, i.shape) for i in session.get_inputs()])
-        self.input_dtype = np.dtype(ONNX_TYPES.get(session.get_inputs()[0].type, np.float32))
-        for output in session.get_outputs():
+        self._describe([(i.name, i.shape) for i in first.get_inputs()])
+        self.input_dtype = np.dtype(ONNX_TYPES.get(first.get_inputs()[0].type, np.float32))
+        for output in first.get_outputs():
             self.output_shapes[output.name] = _free(output.shape)
 
-        def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-            fed = images.astype(self.input_dtype, copy=False)
-            return list(session.run(None, {self.input_name: fed}))
+        def compiled(callers: int) -> Run:
+            session = first if callers == self.callers else opened(callers)
 
-        return run
+            def run(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+                fed = images.astype(self.input_dtype, copy=False)
+                return list(session.run(None, {self.input_name: fed}))
 
-    def _torch(self, threads: int | None) -> Run:
+            return run
+
+        return compiled
+
+    def _torch(self, threads: int | None) -> Callable[[int], Run]:
         import torch
 
         if threads is not None:
@@ -271,7 +289,7 @@ class Session:
                 o.cpu().numpy() for o in (outputs if isinstance(outputs, tuple) else (outputs,))
             ]
 
-        return run
+        return lambda _: run
 
     def _network(self) -> tuple[Any, dict[str, Any]]:
         """The network of the weights that lie beside a model, or are it, and its metadata."""
