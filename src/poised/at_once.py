@@ -85,29 +85,29 @@ def in_batches(
     under_way: deque[Future[None]] = deque()
     since = 0  # items that came since the first of `loose` waits for a batch
 
-    def begin(count: int) -> None:
+    def begin() -> None:
         if len(under_way) >= ahead:
             under_way.popleft().result()
-        under_way.append(pool.submit(work, [(item, part) for item, part, _ in loose[:count]]))
-        for _, _, batches in loose[:count]:
+        under_way.append(pool.submit(work, [(item, part) for item, part, _ in loose[:size]]))
+        for _, _, batches in loose[:size]:
             batches.append(under_way[-1])
-        del loose[:count]
+        del loose[:size]
 
     for number, item in enumerate(items, 1):
         waiting.append((item, []))
         loose.extend((item, part, waiting[-1][1]) for part in range(parts(item)))
         while len(loose) >= size:
-            begin(size)
+            begin()
             since = 0
         since = since + 1 if loose else 0
         if since > size or (loose and apart is not None and number % apart == 0):
-            begin(size)
+            begin()
             since = 0
         behind = loose[0][2] if loose else None
         while waiting and waiting[0][1] is not behind and all(b.done() for b in waiting[0][1]):
             yield _done(waiting.popleft())
     if loose:
-        begin(size)
+        begin()
     while waiting:
         yield _done(waiting.popleft())
 

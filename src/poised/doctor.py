@@ -13,16 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from poised.at_once import cores
-from poised.runtime import Engine, ModelError, Session, bundled_models
+from poised.runtime import BROUGHT_BY, Engine, ModelError, Session, bundled_models
 
 CPUINFO = Path("/proc/cpuinfo")
 FASTER = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 PACKAGE = re.compile(r"([\w.-]+).*; extra == ['\"](\w+)['\"]")  # of a requirement
-BROUGHT_BY: dict[Engine, str] = {
-    "openvino": "poised",
-    "onnx": "poised[onnx]",
-    "torch": "poised[train]",
-}
 SMALLEST = "person"  # of the bundled models
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ else:
     import fcntl
 
 
+LONGEST = 200  # characters of a stem in `numbered`
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, a quota, a limit on files' sizes
 SHUT = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 
@@ -82,6 +83,24 @@ def write_bytes(path: Path, data: bytes, durable: bool = False) -> None:
 def write_text(path: Path, text: str, durable: bool = False) -> None:
     """As `write_bytes`, in UTF-8."""
     write_bytes(path, text.encode("utf-8"), durable)
+
+
+def numbered(stems: Iterable[str], end: str) -> list[str]:
+    """A file name for each stem, at most LONGEST characters of it: numbered where it is taken."""
+    taken: set[str] = set()
+    last: dict[str, int] = {}  # number of each stem
+    names = []
+    for whole in stems:
+        stem = whole[:LONGEST]
+        count = last.get(stem, 1)
+        name = f"{stem}{end}" if count == 1 else f"{stem}-{count}{end}"
+        while name.casefold() in taken:  # some file systems do not tell A from a
+            count += 1
+            name = f"{stem}-{count}{end}"
+        last[stem] = count
+        taken.add(name.casefold())
+        names.append(name)
+    return names
 
 
 @contextmanager

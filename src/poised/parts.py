@@ -9,14 +9,12 @@ from typing import Any
 
 from poised import __version__
 from poised.draw import Colours, draw_poses
-from poised.files import sha256
+from poised.files import numbered, sha256
 from poised.folder_run import PICTURES, Line, Run, Stopped, nobody, writing
 from poised.images import ImageError, write_jpeg
 from poised.predict import Failure, Predicted, Predictor
 from poised.results import pose_records
 from poised.types import Boxes
-
-LONGEST = 200  # characters of a picture's name
 
 
 def go_on(
@@ -89,17 +87,4 @@ def describe(result: Predicted | Failure, name: str) -> Line:
 
 def picture_names(images: Sequence[Path]) -> list[str]:
     """A file name for each image's picture: its own stem, numbered where that is taken."""
-    taken: set[str] = set()
-    last: dict[str, int] = {}  # number of each stem
-    names = []
-    for path in images:
-        stem = path.stem[:LONGEST]
-        count = last.get(stem, 1)
-        name = f"{stem}.jpg" if count == 1 else f"{stem}-{count}.jpg"
-        while name.casefold() in taken:  # some file systems do not tell A from a
-            count += 1
-            name = f"{stem}-{count}.jpg"
-        last[stem] = count
-        taken.add(name.casefold())
-        names.append(name)
-    return names
+    return numbered((path.stem for path in images), ".jpg")

@@ -21,6 +21,11 @@ from poised.at_once import cores
 
 Engine = Literal["auto", "openvino", "onnx", "torch"]
 ENGINES: tuple[Engine, ...] = ("auto", "openvino", "onnx", "torch")
+BROUGHT_BY: dict[Engine, str] = {
+    "openvino": "poised",
+    "onnx": "poised[onnx]",
+    "torch": "poised[train]",
+}
 TORCHSCRIPT = (".pt", ".torchscript")  # ends of file names
 # the engine that alone reads a kind of file; the others are ONNX
 READ_BY: dict[str, Engine] = {".safetensors": "torch", ".xml": "openvino"}
@@ -98,7 +103,8 @@ class Session:
                 f"{self.path}: engine {engine} reads ONNX: "
                 f"{made if self.path.suffix == '.safetensors' else ''}take engine {only}"
             )
-        self.engine, self.threads, self.callers = engine, threads, callers
+        self.engine: Engine = engine
+        self.threads, self.callers = threads, callers
         self._streamed: Session | None = None
         self.metadata: dict[str, Any] = {}
         self.input_name = ""
@@ -152,8 +158,10 @@ class Session:
         try:
             yield
         except ImportError as error:
-            extra = {"onnx": "poised[onnx]", "torch": "poised[train]"}.get(engine, "poised")
-            raise ModelError(f"engine {engine} is not installed: pip install '{extra}'") from error
+            package = BROUGHT_BY[engine]
+            raise ModelError(
+                f"engine {engine} is not installed: pip install '{package}'"
+            ) from error
         except ModelError:
             raise
         except Exception as error:  # the engines raise their own kinds for a file they cannot read

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from poised.files import numbered
 from poised.images import VIDEOS, list_images
 
 CAMERA = "camera:"
-LONGEST = 200  # characters of a file's name
 
 
 class VideoError(ValueError):
@@ -47,16 +47,12 @@ def list_videos(paths: Sequence[str], without: Path | None = None) -> list[str |
 
 def clip_names(sources: Sequence[str | Path]) -> list[str]:
     """A file name for each video's drawn copy: its own stem, numbered where that is taken."""
-    taken: set[str] = set()
-    names = []
-    for source in sources:
-        name = shown(source).partition("://")[2] or str(source)
-        stem = re.sub(r"[^\w.-]+", "-", name).strip("-") if is_live(source) else Path(source).stem
-        stem, count = stem[:LONGEST], 1
-        name = f"{stem}.mp4"
-        while name.casefold() in taken:  # some file systems do not tell A from a
-            count += 1
-            name = f"{stem}-{count}.mp4"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
+    return numbered(map(_stem, sources), ".mp4")
+
+
+def _stem(source: str | Path) -> str:
+    """Of a file its own, of a live source what a file's name can hold of what it is called."""
+    if not is_live(source):
+        return Path(source).stem
+    name = shown(source).partition("://")[2] or str(source)
+    return re.sub(r"[^\w.-]+", "-", name).strip("-")
