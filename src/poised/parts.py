@@ -63,12 +63,12 @@ def go_on(
 def describe_predictor(predictor: Predictor) -> dict[str, Any]:
     """All of a predictor that its poses depend on, by the names of its options, for `begin`."""
     estimator, names = predictor.estimator, ("batch", "threshold", "min_score", "min_joints")
-    file = estimator.session.path
+    session = estimator.session
     return {
-        "model": f"{file.name} {sha256(file)}",
+        "model": f"{session.path.name} {sha256(session.weights)}",
         "fed": {name: value for name, value in estimator.notes.items() if name != "skeleton"},
         "skeleton": predictor.skeleton.to_dict(),
-        "engine": estimator.session.engine,
+        "engine": session.engine,
         **{name: getattr(predictor, name) for name in names},
         "version": __version__,
     }
