@@ -143,3 +143,11 @@ def test_a_bucket_is_read_and_written(given: Path, monkeypatch: pytest.MonkeyPat
     finally:
         ray.shutdown()
         server.stop()
+
+
+def test_more_gpus_than_there_are_are_refused(given: Path, tmp_path: Path, cluster: None) -> None:
+    """Ray would wait for them for ever."""
+    command = ["cluster", "predict", "--input", str(given / "in"), "--output", str(tmp_path / "o")]
+    done = CliRunner().invoke(app, [*command, *options(given), "--gpus", "99"])
+    assert done.exit_code == 2
+    assert "--gpus is 99, and this cluster has " in done.output

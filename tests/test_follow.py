@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import os
+import signal
 from collections import Counter
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +26,7 @@ from clips import STAMPS, TICK, write_clip
 from poised import Boxes, ImagePoses, Predictor
 from poised.cli import app
 from poised.draw import PEOPLE
-from poised.follow import GROWN, carry, joined
+from poised.follow import GROWN, FramePoses, carry, joined
 from poised.images import read_image
 from poised.preview import half_blocks
 from poised.types import Skeleton
@@ -319,3 +323,30 @@ def test_people_of_a_real_street_keep_their_ids(monkeypatch: pytest.MonkeyPatch)
     assert labelled == sum(map(len, labels.values()))
     assert seen > 0.8 * labelled
     assert switches < 10
+
+
+@pytest.mark.parametrize(("live", "code"), [(False, 130), (True, 0)])
+def test_ctrl_c_ends_a_video_and_keeps_what_was_done(
+    walk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live: bool, code: int
+) -> None:
+    """Which is a live source's usual end. The frame in hand is the last one."""
+    whole, usual = Predictor.video, signal.getsignal(signal.SIGINT)
+
+    def interrupted(self: Predictor, *args: Any, **options: Any) -> Iterator[FramePoses]:
+        for frame in whole(self, *args, **options):
+            if frame.index == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+                while signal.getsignal(signal.SIGINT) is not usual:  # another thread takes it
+                    os.sched_yield()
+            yield frame
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "video", interrupted)
+        if live:
+            patch.setattr("poised.video_sources.is_live", lambda source: True)
+        ended, said = run(walk[0], out, "--smooth", "none")
+    assert (ended, "stopped; what was done until then is kept" in said) == (code, True), said
+    assert {line["frame"] for line in read_lines(out / "poses.jsonl")} == set(range(4))
+    with Clip(next(out.glob("*.mp4"))) as copy:
+        assert sum(1 for _ in copy) == 4

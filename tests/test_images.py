@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from poised.images import ImageError, Undecoded, list_images, read_image, write_jpeg
+from poised.images import ImageError, Paths, Undecoded, list_images, read_image, write_jpeg
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -323,3 +324,18 @@ def test_a_data_sets_heic_images_have_a_size(tmp_path: Path) -> None:
     asked = [sys.executable, "-c", code, str(tmp_path / "a.heic"), str(tmp_path / "b.heic")]
     said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
     assert said.strip() == "(32, 16) broken image"
+
+
+def test_a_list_of_paths_takes_no_paths_memory() -> None:
+    """It is a list of them all the same, each once."""
+    given = [Path("a/b.jpg"), Path("c.png"), Path("a/b.jpg")]
+    paths = Paths(given)
+    assert list(paths) == given[:2]
+    assert (len(paths), paths[-1], paths[:1]) == (2, given[1], given[:1])
+    tracemalloc.start()
+    try:
+        kept = Paths(Path("/photos", "somebody", f"{number:06}.jpg") for number in range(1000))
+        used = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert used < 150 * len(kept)

@@ -89,3 +89,6 @@ def test_what_is_pickled_works_again(predictor: Predictor) -> None:
     assert detector.threshold == 0.5
     session = pickle.loads(pickle.dumps(Session("coco17", "onnx", 1)))
     assert (session.engine, session.threads) == ("onnx", 1)
+    exact = pickle.loads(pickle.dumps(Session("person", "openvino", exact=True)))
+    exact.run(np.zeros((1, 3, *exact.metadata["input_wh"][::-1]), np.float32))
+    assert (exact.exact, exact.precision) == (True, "f32")

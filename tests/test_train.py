@@ -208,6 +208,23 @@ def test_hard_joints_alone_count_in_closed_form() -> None:
     assert softmax_cross_entropy(maps, targets, weights).item() == pytest.approx(0.5, abs=1e-5)
 
 
+def test_a_parts_output_counts_by_its_own_joints(lspet: Path) -> None:
+    """CSANet's parts show a few joints each; the loss of one is that of a map by its share."""
+    recipe = load_recipe("lsp14", [f"dataset.root={lspet}", *TINY, "target.loss=softmax"])
+    samples = PoseCrops(read_lspet(lspet, "train"), Skeleton.load("lsp14"), recipe)
+    batch = [torch.stack(part) for part in zip(*(samples[(0, i)] for i in range(3)), strict=True)]
+    groups = [[12, 13], [3, 0, 5]]
+    network = build("csanet", joints=14, groups=groups, depth=18, width=0.1)
+    outputs = network(samples.images(batch))
+    targets, weights = samples.targets(batch), batch[3]
+    parts = [
+        len(some) / 14 * softmax_cross_entropy(maps, targets[:, some], weights[:, some])
+        for maps, some in zip(outputs, groups, strict=False)
+    ]
+    want = sum(parts) + softmax_cross_entropy(outputs[-1], targets, weights)
+    assert samples.loss(outputs, batch, network).item() == pytest.approx(want.item(), rel=1e-6)
+
+
 def test_a_cells_distances_end_at_its_boxs_sides() -> None:
     """64 + 16 + 4 cells of a 64x64 picture; cell (row 1, column 2) of stride 16 is number 70."""
     maps = [torch.zeros(1, 5, 64 // stride, 64 // stride) for stride in (8, 16, 32)]

@@ -16,13 +16,20 @@ from poised.parts import describe
 from poised.predict import Predictor
 
 
-def predict(source: str, output: str, predictor: Predictor, workers: int, cpus: int = 1) -> int:
+def predict(
+    source: str,
+    output: str,
+    predictor: Predictor,
+    workers: int,
+    cpus: int = 1,
+    gpus: float = 0,
+) -> int:
     """Write the poses of all images under `source` to `output` as Parquet; returns their number.
 
     Both are folders that all machines see under one path, or URIs (s3://bucket/folder). workers:
-    actors of `cpus` each, of a cluster that `ray.init` has joined; one that dies is started again,
-    and its part done again. Raises ValueError where there is something in `output` already, before
-    the work.
+    actors of `cpus` and `gpus` each (0.5: two share one), of a cluster that `ray.init` has joined;
+    one that dies is started again, and its part done again. Raises ValueError where there is
+    something in `output` already, before the work.
     """
     import ray
 
@@ -36,6 +43,7 @@ def predict(source: str, output: str, predictor: Predictor, workers: int, cpus: 
         fn_constructor_args=(predictor,),
         compute=ray.data.ActorPoolStrategy(size=min(workers, len(parts))),
         num_cpus=cpus,
+        num_gpus=gpus,
     )
     found.write_parquet(output)
     return len(names)

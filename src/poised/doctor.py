@@ -23,12 +23,16 @@ SMALLEST = "person"  # of the bundled models
 
 @dataclass(frozen=True)
 class Finding:
-    """About one thing. ok: it works; mend: the command that brings it where it does not."""
+    """About one thing. ok: it works; mend: the command that brings it where it does not.
+
+    needed: by every prediction.
+    """
 
     thing: str
     found: str
     ok: bool = True
     mend: str = ""
+    needed: bool = False
 
 
 def findings() -> Iterator[Finding]:
@@ -58,13 +62,14 @@ def extras() -> dict[str, list[str]]:
 
 
 def _engine(engine: Engine) -> Finding:
-    mend = f"pip install '{BROUGHT_BY[engine]}'"
+    thing, mend = f"engine {engine}", f"pip install '{BROUGHT_BY[engine]}'"
+    needed = BROUGHT_BY[engine] == "poised"
     try:
         session = Session(SMALLEST, engine)
         _run(session)
     except ModelError as error:
-        return Finding(f"engine {engine}", str(error), False, mend)
-    return Finding(f"engine {engine}", f"runs {SMALLEST}, computes in {session.precision}")
+        return Finding(thing, str(error), False, mend, needed)
+    return Finding(thing, f"runs {SMALLEST}, computes in {session.precision}", needed=needed)
 
 
 def _model(name: str) -> Finding:
@@ -73,9 +78,9 @@ def _model(name: str) -> Finding:
         _run(session)
     except ModelError as error:
         again = "pip install --force-reinstall poised"
-        return Finding(f"model {name}", str(error), False, again)
+        return Finding(f"model {name}", str(error), False, again, needed=True)
     size = session.path.stat().st_size / 1e6
-    return Finding(f"model {name}", f"runs by {session.engine}, {size:.1f} MB")
+    return Finding(f"model {name}", f"runs by {session.engine}, {size:.1f} MB", needed=True)
 
 
 def _run(session: Session) -> None:

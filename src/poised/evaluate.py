@@ -36,7 +36,7 @@ from poised.metrics.evaluation import (
     score_results,
 )
 from poised.predict import Predictor
-from poised.runtime import find_model
+from poised.runtime import find_model, numbers_of
 from poised.types import Boxes, Skeleton
 
 OF_COCO_FORM = ("oks", "crowdpose")  # metrics
@@ -134,7 +134,9 @@ def _how(
         **estimator.facts(public),
         "opencv": cv2.__version__,
         "model": ", ".join(session.path.name for session in estimator.sessions),
-        "model_sha256": ", ".join(sha256(session.weights) for session in estimator.sessions),
+        "model_sha256": ", ".join(
+            sha256(numbers_of(session.path)) for session in estimator.sessions
+        ),
         "engine": estimator.session.engine,
     }
     if not predictor.protocol.rescore:

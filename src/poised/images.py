@@ -6,10 +6,11 @@ import io
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import cv2
 import numpy as np
@@ -238,19 +239,40 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     return array
 
 
-def list_images(paths: Sequence[Path], without: Path | None = None) -> list[Path]:
+class Paths(Sequence[Path]):
+    """Paths, kept as text: a tenth of a Path's memory, where there can be millions of them."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._texts = list(dict.fromkeys(map(str, paths)))
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @overload
+    def __getitem__(self, place: int) -> Path: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Path]: ...
+
+    def __getitem__(self, place: int | slice) -> Path | list[Path]:
+        if isinstance(place, slice):
+            return [Path(text) for text in self._texts[place]]
+        return Path(self._texts[place])
+
+
+def list_images(paths: Sequence[Path], without: Path | None = None) -> Paths:
     """Files as given, folders replaced by the images in them at any depth, in sorted order.
 
     Each file once; videos and cameras' raw files are listed too, for `read_image` to refuse by
     name. without: a folder that is left out, such as that of the results. Raises ImageError for a
     path that is not there, a folder that cannot be read or has no image.
     """
-    found: list[Path] = []
+    found: list[Sequence[Path]] = []
     for path in paths:
         try:
             if not path.is_dir():
                 path.stat()
-                found.append(path)
+                found.append([path])
                 continue
             files = sorted(_files_in(path, without))
         except FileNotFoundError as error:
@@ -265,8 +287,8 @@ def list_images(paths: Sequence[Path], without: Path | None = None) -> list[Path
             has = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(8)) or "no file"
             known = " ".join(sorted(SUFFIXES))
             raise ImageError(f"{path}: no image in this folder, it has {has}; known: {known}")
-        found.extend(inside)
-    return list(dict.fromkeys(found))
+        found.append(Paths(inside))
+    return Paths(chain.from_iterable(found))
 
 
 def _files_in(folder: Path, without: Path | None) -> Iterator[Path]:

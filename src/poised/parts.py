@@ -14,6 +14,7 @@ from poised.folder_run import PICTURES, Line, Run, Stopped, nobody, writing
 from poised.images import ImageError, write_jpeg
 from poised.predict import Failure, Predicted, Predictor
 from poised.results import pose_records
+from poised.runtime import numbers_of
 from poised.types import Boxes
 
 
@@ -65,7 +66,7 @@ def describe_predictor(predictor: Predictor) -> dict[str, Any]:
     estimator, names = predictor.estimator, ("batch", "threshold", "min_score", "min_joints")
     session = estimator.session
     return {
-        "model": f"{session.path.name} {sha256(session.weights)}",
+        "model": f"{session.path.name} {sha256(numbers_of(session.path))}",
         "fed": {name: value for name, value in estimator.notes.items() if name != "skeleton"},
         "skeleton": predictor.skeleton.to_dict(),
         "engine": session.engine,

@@ -59,6 +59,11 @@ def find_model(name_or_path: str | Path) -> Path:
     raise ModelError(f"no model file {name_or_path}, and no bundled model of that name ({known})")
 
 
+def numbers_of(model: Path) -> Path:
+    """The file with a model's numbers: its own, but the .bin beside an .xml."""
+    return model.with_suffix(".bin") if model.suffix == ".xml" else model
+
+
 def import_openvino() -> Any:
     """The module, which would report its own import over the network: its reporter is kept out."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -75,6 +80,7 @@ class Session:
     the engine's locks are copied as they stand.)
 
     callers:      how many it is meant for at once; of several, each has one core.
+    exact:        computed in fp32 also where the processor has a faster format.
     metadata:     what poised wrote into the file, or {} for a foreign one.
     input_shape:  of the only input, None where a dimension is free; input_dtype: of its numbers.
     output_shapes: by name, in the file's order.
@@ -87,6 +93,7 @@ class Session:
         engine: Engine = "auto",
         threads: int | None = None,
         callers: int = 1,
+        exact: bool = False,
     ) -> None:
         if engine not in ENGINES:
             raise ModelError(f"no engine {engine!r}; known: {', '.join(ENGINES)}")
@@ -104,7 +111,7 @@ class Session:
                 f"{made if self.path.suffix == '.safetensors' else ''}take engine {only}"
             )
         self.engine: Engine = engine
-        self.threads, self.callers = threads, callers
+        self.threads, self.callers, self.exact = threads, callers, exact
         self._streamed: Session | None = None
         self.metadata: dict[str, Any] = {}
         self.input_name = ""
@@ -114,13 +121,8 @@ class Session:
         self.precision = "f32"
         self._open(threads)
 
-    @property
-    def weights(self) -> Path:
-        """The file with the numbers: the model's own, but the .bin beside an .xml."""
-        return self.path.with_suffix(".bin") if self.path.suffix == ".xml" else self.path
-
-    def __reduce__(self) -> tuple[type[Session], tuple[Path, Engine, int | None, int]]:
-        return Session, (self.path, self.engine, self.threads, self.callers)
+    def __reduce__(self) -> tuple[type[Session], tuple[Path, Engine, int | None, int, bool]]:
+        return Session, (self.path, self.engine, self.threads, self.callers, self.exact)
 
     @property
     def at_once(self) -> int:
@@ -192,8 +194,9 @@ class Session:
 
     def _openvino(self, threads: int | None) -> Callable[[int], Run]:
         core = import_openvino().Core()
-        if not self.weights.is_file():
-            raise ModelError(f"{self.path}: its weights, {self.weights.name}, are not beside it")
+        weights = numbers_of(self.path)
+        if not weights.is_file():
+            raise ModelError(f"{self.path}: its weights, {weights.name}, are not beside it")
         model = core.read_model(self.path)
         if model.has_rt_info(["framework", "poised"]):
             self.metadata = _parse(
@@ -211,6 +214,8 @@ class Session:
                 options["ENABLE_CPU_PINNING"] = False  # two networks' streams would share a core
             elif threads is not None:
                 options["INFERENCE_NUM_THREADS"] = threads
+            if self.exact:
+                options["INFERENCE_PRECISION_HINT"] = "f32"
             ready: list[Any] = []  # when it is first run: often the `streamed` one alone is
             idle: list[Any] = []  # a request serves one thread at a time
             lock = threading.Lock()

@@ -58,7 +58,7 @@ def every_engine(wanted: Wanted, written: Path, form: Form, folder: Path) -> dic
         ("OpenVINO, its own", "openvino", "openvino", "openvino"),
     )
     return {
-        name: Session(files[form], engine)
+        name: Session(files[form], engine, exact=True)
         for name, form, engine, package in ways
         if form in files and find_spec(package)
     }

@@ -23,6 +23,10 @@ def cluster_predict(
     output: Annotated[str, typer.Option(help="Likewise, for the Parquet files; empty.")],
     workers: Annotated[int, typer.Option(help="Actors, each with the networks of its own.")] = 1,
     cpus: Annotated[int, typer.Option(help="CPU cores of an actor.")] = 1,
+    gpus: Annotated[
+        float,
+        typer.Option(min=0, help="GPUs of an actor, with --engine torch; 0.5: two share one."),
+    ] = 0,
     address: Annotated[
         str | None, typer.Option(help="Of a Ray cluster, or auto; default: this machine alone.")
     ] = None,
@@ -58,5 +62,8 @@ def cluster_predict(
         if not ray.is_initialized():
             here = {} if address else {"num_cpus": workers * cpus + 1}  # one that writes
             ray.init(address=address, include_dashboard=False, **here)
-        count = predict(source, output, predictor, workers, cpus)
+        have = ray.cluster_resources().get("GPU", 0)
+        if gpus > have:
+            raise ValueError(f"--gpus is {gpus:g}, and this cluster has {have:g}")
+        count = predict(source, output, predictor, workers, cpus, gpus)
     typer.echo(f"{number(count, 'image')} -> {output}")

@@ -20,9 +20,8 @@ def doctor() -> None:
 
     table, broken = Table("", "what", "found", "to mend"), False
     for finding in findings():
-        needed = finding.thing == "engine openvino" or finding.thing.startswith("model ")
-        broken |= needed and not finding.ok
-        mark = "ok" if finding.ok else "broken" if needed else "absent"
+        broken |= finding.needed and not finding.ok
+        mark = "ok" if finding.ok else "broken" if finding.needed else "absent"
         mend = "" if finding.ok else finding.mend
         table.add_row(mark, *map(escape, (finding.thing, finding.found, mend)))
     print_table(table)

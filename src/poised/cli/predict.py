@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -174,15 +175,15 @@ def predict(
 def _boxes_from(boxes: Path | None, detector: str | None) -> str:
     """Where the boxes come from, as a run says it: with the file's hash."""
     from poised.files import sha256
-    from poised.runtime import find_model
+    from poised.runtime import find_model, numbers_of
 
-    file = boxes or (find_model(detector) if detector else None)
+    file = boxes or (numbers_of(find_model(detector)) if detector else None)
     return f"{file.name} {sha256(file)}" if file else "whole image"
 
 
 def _images(
     predictor: Any,
-    images: list[Path],
+    images: Sequence[Path],
     boxes: dict[Path, Any] | None,
     folder: Path,
     shard: str | None,
@@ -204,7 +205,7 @@ def _images(
 def _go_on(
     run: Any,
     predictor: Any,
-    images: list[Path],
+    images: Sequence[Path],
     boxes: dict[Path, Any] | None,
     colours: Any,
     stopped: Any,

@@ -150,7 +150,7 @@ class PoseCrops:
     def loss(
         self, outputs: tuple[Tensor, ...], batch: Sequence[Tensor], network: nn.Module
     ) -> Tensor:
-        """The network's own loss, or one for each of its outputs."""
+        """The network's own loss, or one for each of its outputs, by the joints that it shows."""
         targets, weights = self.targets(batch), batch[3]
         if self.recipe.target.loss == "paper":
             own: Tensor = network.loss(outputs, targets, weights)  # type: ignore[operator]
@@ -160,13 +160,27 @@ class PoseCrops:
         if self.recipe.target.loss == "softmax":
             loss = partial(softmax_cross_entropy, absent=self.recipe.target.absent)
             last = partial(loss, hard=self.recipe.target.hard)
-        each = [loss(maps, targets, weights) for maps in outputs[:-1]]
+        shown = joints_shown(network, len(outputs))
+        each = [
+            loss(maps, targets[:, some], weights[:, some]) * (maps.shape[1] / targets.shape[1])
+            for maps, some in zip(outputs[:-1], shown[:-1], strict=True)
+        ]
         each.append(last(outputs[-1], targets, weights))
         if self.teacher is not None:
             with torch.no_grad():
                 theirs = self.teacher.to(targets.device)(self.images(batch))[-1]
-            each += [taught_maps(maps, theirs, self.recipe.target.absent) for maps in outputs]
+            each += [
+                taught_maps(maps, theirs[:, some], self.recipe.target.absent)
+                * (maps.shape[1] / theirs.shape[1])
+                for maps, some in zip(outputs, shown, strict=True)
+            ]
         return torch.stack(each).sum()
+
+
+def joints_shown(network: nn.Module, outputs: int) -> list[slice | list[int]]:
+    """Which joints each output shows: all, but for the parts of a network that has `groups`."""
+    parts = getattr(network, "groups", [slice(None)] * (outputs - 1))
+    return [*parts, slice(None)]
 
 
 def normalised(crops: Tensor, numbers: Input) -> Tensor:
