@@ -36,7 +36,9 @@ class Served:
         """Status, headers by small letters, body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+            connection.request(
+                method, path, body, {k.replace("_", "-"): v for k, v in headers.items()}
+            )
             answer = connection.getresponse()
             return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
         finally:
@@ -83,7 +85,9 @@ def head(length: int | str, path: str = "/v1/predict") -> bytes:
 
 
 @contextmanager
-def served(predictors: dict[str, Predictor], limits: Limits = FREE, **options: Any) -> Iterator[Served]:
+def served(
+    predictors: dict[str, Predictor], limits: Limits = FREE, **options: Any
+) -> Iterator[Served]:
     """Until the block ends."""
     over = threading.Event()
     with opened(predictors, limits) as api, bind("127.0.0.1", 0) as listening:

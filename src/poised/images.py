@@ -67,9 +67,9 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> NDArray[
 
 
 def check_head(image: bytes, name: str, max_pixels: int) -> None:
-    """Refuse a file's bytes by their head, with an ImageError: one over the limit, or none of FORMATS.
+    """ImageError where a file's bytes, by their head, are over the limit or not of FORMATS.
 
-    Others that Pillow knows are no photographs, and for some of them it starts programs.
+    What else Pillow knows is no photograph, and for some of it Pillow starts programs.
     """
     with _refused(name, max_pixels), _open(image, name) as head:
         if head.format not in FORMATS:

@@ -23,7 +23,7 @@ from poised.serve.around import Around
 from poised.serve.limits import Limits, Places, Rates, Refused
 from poised.serve.lines import Job, Line
 from poised.serve.metrics import Metrics
-from poised.serve.openapi import ERRORS, POSES, examples
+from poised.serve.openapi import ERRORS, examples, poses_form
 from poised.serve.upload import Asked, gone, read_upload
 
 PAGE = Path(str(resources.files("poised") / "serve" / "page"))
@@ -147,8 +147,9 @@ def create_app(api: Api) -> Around:
         telemetry=SILENT,  # whatever the environment asks for
     )
     app.add_api_route(
-        "/v1/predict", api.predict, methods=["POST"], response_model=Poses, openapi_extra=POSES,
-        responses=ERRORS | examples("predict"), summary="Poses", operation_id="predict",
+        "/v1/predict", api.predict, methods=["POST"], response_model=Poses,
+        openapi_extra=poses_form(api.limits.images), responses=ERRORS | examples("predict"),
+        summary="Poses", operation_id="predict",
     )  # fmt: skip
     app.add_api_route(
         "/v1/models", api.models, response_model=Models, responses=examples("models"),

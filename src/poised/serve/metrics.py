@@ -25,7 +25,10 @@ class Metrics:
             "poised_requests", "Answered requests.", ["path", "status"], registry=here
         )
         self.seconds = Histogram(
-            "poised_request_seconds", "From a request's head to its answer.", ["path"], registry=here
+            "poised_request_seconds",
+            "From a request's head to its answer.",
+            ["path"],
+            registry=here,
         )
         self.under_way = Gauge(
             "poised_requests_under_way", "Requests for poses that hold a place.", registry=here
@@ -33,7 +36,10 @@ class Metrics:
         self.images = Counter("poised_images", "Images estimated.", ["model"], registry=here)
         self.people = Counter("poised_people", "People found.", ["model"], registry=here)
         self.dropped = Counter(
-            "poised_dropped", "Images whose client left before their turn.", ["model"], registry=here
+            "poised_dropped",
+            "Images whose client left before their turn.",
+            ["model"],
+            registry=here,
         )
         self.together = Histogram(
             "poised_images_together",

@@ -7,40 +7,38 @@ from typing import Any
 from poised.serve.answers import Failed
 from poised.serve.upload import FORM
 
-POSES: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            FORM: {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "image": {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {"type": "string", "format": "binary"},
-                            "description": "JPEG, PNG, BMP, WebP, TIFF, GIF, AVIF or HEIC files",
-                        },
-                        "model": {
-                            "type": "string",
-                            "description": "a name of /v1/models; left out: the default",
-                            "example": "coco17",
-                        },
-                        "heatmaps": {
-                            "type": "string",
-                            "enum": ["true", "false"],
-                            "default": "false",
-                            "description": "true: each person's maps, too",
-                        },
-                    },
-                },
-                "encoding": {"image": {"contentType": "image/*"}},
-            }
+
+def poses_form(images: int) -> dict[str, Any]:
+    """What is sent for poses of so many images at most."""
+    schema = {
+        "type": "object",
+        "required": ["image"],
+        "additionalProperties": False,
+        "properties": {
+            "image": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": images,
+                "items": {"type": "string", "format": "binary"},
+                "description": "JPEG, PNG, BMP, WebP, TIFF, GIF, AVIF or HEIC files",
+            },
+            "model": {
+                "type": "string",
+                "description": "a name of /v1/models; left out: the default",
+                "example": "coco17",
+            },
+            "heatmaps": {
+                "type": "string",
+                "enum": ["true", "false"],
+                "default": "false",
+                "description": "true: each person's maps, too",
+            },
         },
     }
-}
+    content = {"schema": schema, "encoding": {"image": {"contentType": "image/*"}}}
+    return {"requestBody": {"required": True, "content": {FORM: content}}}
+
+
 MEANINGS = {
     400: "The body is no multipart form, or was cut short.",
     404: "No such model; the error names those there are.",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +31,8 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=AT_ONCE)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        number = getattr(error, "errno", None) or 0  # negative of a name that is not found
+        reason = os.strerror(number) if number > 0 else str(error)
         raise ValueError(
             f"cannot listen at port {port} of {host}: {reason}; give another --port or --host"
         ) from error
@@ -41,9 +44,7 @@ def address(listening: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
-def load(
-    models: Sequence[str], detector: str, threads: int | None = None
-) -> dict[str, Predictor]:
+def load(models: Sequence[str], detector: str, threads: int | None = None) -> dict[str, Predictor]:
     """Predictors by the models' names: a bundled model's own, a file's without its suffix."""
     names = [Path(model).stem if Path(model).is_file() else model for model in models]
     for name in names:
@@ -87,6 +88,7 @@ def run(
 
     proxy: the address whose word for a client's address (X-Forwarded-For) is believed.
     """
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # or clients write our log
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(api),

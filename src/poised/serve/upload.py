@@ -79,7 +79,9 @@ class _Form:
     def __init__(self, limits: Limits) -> None:
         self.asked, self.most = Asked(), limits.images
         self.header, self.value, self.body = bytearray(), bytearray(), bytearray()
-        self.name, self.file_name = "", None
+        self.name: str = ""
+        self.file_name: str | None = None
+        self.said: set[str] = set()
         self.ended = False
 
     def callbacks(self) -> dict[str, object]:
@@ -109,10 +111,15 @@ class _Form:
         name = self.name[:NAME]
         if name not in FIELDS:
             raise Refused(422, f"no field is named {name!r}; known: {', '.join(FIELDS)}")
+        if name in self.said:
+            raise Refused(422, f"{name}: sent twice; send it once")
         if name == "image" and self.file_name is None:
             raise Refused(422, "image: text, expected a file; send it with a file name")
         if name == "image" and len(self.asked.images) >= self.most:
             raise Refused(413, f"more than {self.most} images in one request; send several")
+
+        if name != "image":
+            self.said.add(name)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         self.body += data[start:end]
