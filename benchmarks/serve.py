@@ -5,7 +5,7 @@ python benchmarks/serve.py [SECONDS [CLIENTS]]    # 60 and 200; on loopback, wit
 Each client has a picture of its own, cut out of data/samples, and sends it again as soon as it has
 its answer, which must be that of `Predictor.predict` for its picture, by name and by the keypoints.
 At half time the server is killed by SIGKILL and started again; a client whose connection breaks, or
-who gets 503, tries again. waited: from the first try to the answer, seconds. lost: requests without
+who gets 503 or 504, tries again. waited: from the first try to the answer, seconds. lost: requests without
 a right answer in the end. MB: the server's resident memory when it has loaded, at its peak, and at
 the end; the first is that of the server that was killed.
 """
@@ -35,7 +35,7 @@ SAMPLES = Path(__file__).resolve().parents[1] / "data" / "samples"
 EDGE = "edge-of-a-part"
 SIDE = 240  # pixels of a client's picture
 NEAR = 0.1  # pixels; who shares a network call changes the last digits
-AGAIN, PATIENCE = 0.5, 120  # seconds to wait before another try, and for the last answers
+AGAIN, PATIENCE = 0.5, 180  # seconds to wait before another try, and for the last answers
 
 
 def pictures(count: int) -> list[bytes]:
@@ -58,7 +58,8 @@ class Server:
     """A `poised serve` in a process of its own."""
 
     def __init__(self, port: int) -> None:
-        options = ["--port", str(port), "--model", MODEL, "--rate", "0", "--queue", "256"]
+        options = ["--port", str(port), "--model", MODEL]
+        options += ["--rate", "0", "--queue", "256", "--seconds", "120"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "poised", "serve", *options], stdout=subprocess.PIPE, text=True
         )
@@ -81,7 +82,7 @@ class Clients:
         self.port, self.images, self.wanted = port, images, wanted
         self.waited: list[float] = []
         self.at: list[float] = []
-        self.lost = self.mixed_up = self.broken = self.full = 0
+        self.lost = self.mixed_up = self.broken = self.refused = 0
 
     async def run(self, number: int, until: float) -> None:
         while time.monotonic() < until:
@@ -103,9 +104,9 @@ class Clients:
             else:
                 if status == 200:
                     return answer
-                if status != 503:
+                if status not in (503, 504):
                     raise SystemExit(f"{status}: {answer}")
-                self.full += 1
+                self.refused += 1
             await asyncio.sleep(AGAIN)
         return None
 
@@ -175,7 +176,7 @@ def main() -> None:
         "lost": clients.lost,
         "mixed up": clients.mixed_up,
         "broken connections": clients.broken,
-        "full": clients.full,
+        "refused": clients.refused,
         "MB of the second: loaded, peak, last": memory,
         "exit code after SIGTERM": second.process.wait(),
     }

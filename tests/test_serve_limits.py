@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import socket
@@ -226,8 +227,12 @@ def test_a_full_server_says_when_to_come_again(tight: Served, stuck: Callable[[]
     assert tight.poses(picture(dots()))[0] == 200
 
 
-def test_what_takes_too_long_is_given_up(tight: Served, stuck: Callable[[], None]) -> None:
-    status, error = tight.refused(picture(dots()))
+def test_what_takes_too_long_is_given_up(
+    tight: Served, stuck: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    status, error = tight.refused(picture(dots()), picture(dots()))
+    gc.collect()
+    assert "never retrieved" not in caplog.text  # by asyncio, of futures that were left lying
     assert status == 504
     assert error.startswith("not done within 1.5 s, given up")
     assert tight.api.places.taken == 0

@@ -112,7 +112,7 @@ class Api:
         """Of each job, in their order; given up when the client leaves, or time is over."""
         for job in jobs:
             line.put(job)
-        together = asyncio.gather(*(asyncio.wrap_future(job.answer) for job in jobs))
+        together = asyncio.create_task(_all(jobs))
         left = asyncio.ensure_future(request.receive())  # comes when the client disconnects
         try:
             await asyncio.wait(
@@ -121,7 +121,7 @@ class Api:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if together.done():
-                return list(together.result())
+                return together.result()
             if left.done():
                 raise gone()
             raise Refused(
@@ -134,6 +134,10 @@ class Api:
             together.cancel()
             for job in jobs:
                 job.answer.cancel()  # one that is under way is done, and its answer dropped
+
+
+async def _all(jobs: list[Job]) -> list[dict[str, Any]]:
+    return [await asyncio.wrap_future(job.answer) for job in jobs]
 
 
 def create_app(api: Api) -> Around:
