@@ -5,9 +5,9 @@ python benchmarks/serve.py [SECONDS [CLIENTS]]    # 60 and 200; on loopback, wit
 Each client has a picture of its own, cut out of data/samples, and sends it again as soon as it has
 its answer, which must be that of `Predictor.predict` for its picture, by name and by the keypoints.
 At half time the server is killed by SIGKILL and started again; a client whose connection breaks, or
-who gets 503 or 504, tries again. waited: from the first try to the answer, seconds. lost: requests without
-a right answer in the end. MB: the server's resident memory when it has loaded, at its peak, and at
-the end; the first is that of the server that was killed.
+who gets 503 or 504, tries again. waited: from the first try to the answer, seconds. lost: requests
+without an answer in the end. mixed up: with another one's. MB: the server's resident memory when it
+has loaded, at its peak, and at the end; the first is the server that was killed.
 """
 
 from __future__ import annotations

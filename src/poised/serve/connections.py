@@ -10,7 +10,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
-class Connection(H11Protocol):
+class Connection(H11Protocol):  # type: ignore[misc]
     """A connection on which a client has `patience` seconds to send a request's head, and as many
     to take what is written to it. (The body has its time in app.py.)
     """
