@@ -43,6 +43,6 @@ clean:
 		$(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0 || { \
 		echo "no torch from $(TORCH_INDEX). From PyPI, on Linux with gigabytes of CUDA:" \
 			"make $(MAKECMDGOALS) TORCH_INDEX="; exit 1; }
-	$(PIP) install --constraint constraints.txt --editable '.[train,onnx,int8,dev]'
+	$(PIP) install --constraint constraints.txt --editable '.[train,onnx,int8,serve,dev]'
 	$(PIP) install --constraint constraints.txt --no-deps rtmlib tqdm
 	@touch $@

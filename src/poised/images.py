@@ -30,6 +30,9 @@ UNREAD = {  # what else may hold people, and why it is set aside
     **dict.fromkeys(VIDEOS, "a video; give videos in a command of their own"),
     **dict.fromkeys(RAW, "a camera's raw file; save it as JPEG or PNG"),
 }
+FORMATS = frozenset(  # by Pillow's names; MPO is a JPEG of several pictures
+    {"AVIF", "BMP", "GIF", "HEIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP"}
+)
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # their brands
 MAX_PIXELS = 100_000_000
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that exchange the sides
@@ -62,6 +65,17 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> NDArray[
     with _refused(name, max_pixels):
         image = source if isinstance(source, Image.Image) else _open(source, name)
         return _to_rgb(_of_bearable_size(image, name, max_pixels))
+
+
+def check_head(image: bytes, name: str, max_pixels: int) -> None:
+    """ImageError where a file's bytes, by their head, are over the limit or not of FORMATS.
+
+    What else Pillow knows is no photograph, and for some of it Pillow starts programs.
+    """
+    with _refused(name, max_pixels), _open(image, name) as head:
+        if head.format not in FORMATS:
+            raise ImageError(f"{name}: {head.format}, expected one of {', '.join(sorted(FORMATS))}")
+        _of_bearable_size(head, name, max_pixels)
 
 
 class Undecoded:

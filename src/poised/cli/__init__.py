@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from poised.cli import cluster, data, doctor, evaluate, export, models, predict, reproduce, train
+from poised.cli import (
+    cluster,
+    data,
+    doctor,
+    evaluate,
+    export,
+    models,
+    predict,
+    reproduce,
+    serve,
+    train,
+)
 from poised.cli.common import app
 
 __all__ = [
@@ -15,5 +26,6 @@ __all__ = [
     "models",
     "predict",
     "reproduce",
+    "serve",
     "train",
 ]

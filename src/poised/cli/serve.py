@@ -1,0 +1,47 @@
+"""`poised serve`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from poised.cli.common import app, errors, extra, say
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="0.0.0.0 lets other computers in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Bundled or a file; repeatable, the first is the default: coco17."),
+    ] = None,
+    detector: Annotated[str, typer.Option(help="A bundled detector or an ONNX file.")] = "person",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all.")] = None,
+    max_bytes: Annotated[int, typer.Option(help="Of a request.")] = 20_000_000,
+    max_pixels: Annotated[int, typer.Option(help="Of an image.")] = 25_000_000,
+    max_images: Annotated[int, typer.Option(help="Of a request.")] = 16,
+    queue: Annotated[int, typer.Option(help="Requests under way; of more, 503.")] = 64,
+    seconds: Annotated[float, typer.Option(help="A request may take.")] = 30.0,
+    rate: Annotated[float, typer.Option(help="Requests a second of a client; 0: any.")] = 20.0,
+    proxy: Annotated[
+        str | None, typer.Option(help="The proxy whose X-Forwarded-For is believed.")
+    ] = None,
+) -> None:
+    """Serve the page and its API: everybody's pose in the images that clients send.
+
+    Ctrl-C or SIGTERM end it when what is under way is answered.
+    """
+    with errors(), extra("serve"):
+        from poised.interrupt import heard, taken_aside
+        from poised.serve.limits import Limits
+        from poised.serve.run import address, bind, load, opened, run
+
+        limits = Limits(max_bytes, max_pixels, max_images, queue, seconds, rate)
+        with bind(host, port) as listening, heard() as stopped, taken_aside():
+            predictors = load(model or ["coco17", "coco17-small"], detector, threads)
+            with opened(predictors, limits) as api:
+                say(f"poised serves {', '.join(predictors)} at {address(listening)}")
+                run(api, listening, stopped, proxy)
+                say("stopped; what was under way is answered")
