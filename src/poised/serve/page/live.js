@@ -1,0 +1,60 @@
+// A camera or a clip: frames, one after the other, as fast as poses are found.
+
+const PAUSE = 100; // milliseconds between looks at a clip that stands still
+
+/** Show the camera in a video element; throws an Error that can be shown. */
+export async function openCamera(video) {
+  if (!navigator.mediaDevices) {
+    throw new Error("the camera: browsers allow it on https:// and on localhost alone");
+  }
+  try {
+    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: true });
+  } catch (error) {
+    const why = error.name === "NotAllowedError" ? "allow it for this page" : "is one attached?";
+    throw new Error(`the camera cannot be used: ${why}`);
+  }
+  video.controls = false;
+  await video.play();
+}
+
+/** Show a clip's file in a video element; throws an Error that can be shown. */
+export async function openClip(video, file) {
+  video.src = URL.createObjectURL(file);
+  video.controls = true;
+  await new Promise((resolve, reject) => {
+    const unread = "this browser cannot play it; `poised predict` reads more kinds";
+    video.onloadeddata = resolve;
+    video.onerror = () => reject(new Error(`${file.name}: ${unread}`));
+  });
+  await video.play();
+}
+
+/** Let go of the camera, or of the clip. */
+export function close(video) {
+  video.pause();
+  for (const track of video.srcObject?.getTracks() ?? []) track.stop();
+  video.srcObject = null;
+  if (video.src) URL.revokeObjectURL(video.src);
+  video.removeAttribute("src");
+}
+
+/**
+ * Give each frame, {blob, bitmap, seconds}, to `take`, one after the other, while `going()`.
+ * A clip that stands still is looked at once.
+ */
+export async function eachFrame(video, going, take) {
+  let last = -1;
+  while (going()) {
+    const seconds = video.currentTime;
+    if (seconds === last || video.videoWidth === 0) {
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      continue;
+    }
+    last = seconds;
+    const bitmap = await createImageBitmap(video);
+    const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+    canvas.getContext("2d").drawImage(bitmap, 0, 0);
+    const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.92 });
+    await take({ blob, bitmap, seconds });
+  }
+}
