@@ -1,4 +1,4 @@
-"""A headless Chromium and a small server for the page's tests; each is skipped by name if absent."""
+"""A headless Chromium and a small server for the page's tests; skips where a part is absent."""
 
 from __future__ import annotations
 
@@ -59,8 +59,11 @@ def served(folder: Path, handler: type[Quiet] = Quiet) -> Iterator[str]:
 
 
 @contextmanager
-def chromium(downloads: Path) -> Iterator[Browser]:
-    """A browser of its own profile, which is gone afterwards; a camera that shows a test picture."""
+def chromium(downloads: Path, net_log: Path | None = None) -> Iterator[Browser]:
+    """A browser of a profile that is gone afterwards; its camera shows a test picture.
+
+    net_log: a file that has every request of every process when the block has ended.
+    """
     driver = pytest.importorskip("selenium.webdriver", reason="needs selenium for the browser")
     chrome, control = shutil.which("chromium"), shutil.which("chromedriver")
     if chrome is None or control is None:
@@ -73,6 +76,8 @@ def chromium(downloads: Path) -> Iterator[Browser]:
         *("disable-component-update", "no-first-run", "force-color-profile=srgb"),
     ):
         options.add_argument(f"--{switch}")
+    if net_log is not None:
+        options.add_argument(f"--log-net-log={net_log}")
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     opened = driver.Chrome(options=options, service=driver.ChromeService(control))
@@ -150,17 +155,19 @@ class Browser:
         self.until(path.is_file, f"the file {name}")
         return path.read_bytes()
 
-    def colours(self, place: int = 0) -> list[list[int]]:
-        """The RGBA values of a view's canvas, a row of numbers each."""
-        pixels: list[list[int]] = self.run(
-            "const canvas = document.querySelectorAll('#views canvas')[arguments[0]];"
-            "const {width, height} = canvas;"
-            "const {data} = canvas.getContext('2d').getImageData(0, 0, width, height);"
-            "return Array.from({length: height}, (_, y) =>"
-            " Array.from(data.subarray(4 * y * width, 4 * (y + 1) * width)))",
-            place,
+    def colour(self, x: float, y: float, place: int = 0) -> list[int]:
+        """The RGBA of a view's canvas at a point of it, as shares of its sides."""
+        found: list[int] = self.run(
+            "const [x, y, place] = arguments;"
+            "const canvas = document.querySelectorAll('#views canvas')[place];"
+            "const [left, top] = [Math.floor(x * canvas.width), Math.floor(y * canvas.height)];"
+            "const often = {willReadFrequently: true};"
+            "const context = new OffscreenCanvas(1, 1).getContext('2d', often);"
+            "context.drawImage(canvas, -left, -top);"
+            "return Array.from(context.getImageData(0, 0, 1, 1).data)",
+            *(x, y, place),
         )
-        return pixels
+        return found
 
     def log(self) -> list[str]:
         """What the console has been told since it was last asked."""

@@ -1,1 +1,1 @@
-"""The web page: `page` is what a browser gets, `static_site` a folder of it that needs no server."""
+"""The web server: a page and an API for it. `poised serve`; needs `poised[serve]`."""
