@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 PHONE, DESKTOP = (390, 844), (1280, 900)
+KINDS = {".png": "image/png", ".jpg": "image/jpeg"}
 WAIT = 60.0  # seconds at most, of a machine that is busy
 DROP = """
 const files = arguments[0].map(([name, type, base64]) => {
@@ -167,6 +168,20 @@ class Browser:
             "return Array.from(context.getImageData(0, 0, 1, 1).data)",
             *(x, y, place),
         )
+        return found
+
+    def estimated(self, path: Path, model: str, heatmaps: bool = False) -> Any:
+        """What the page's engine answers of an image file."""
+        found = self.driver.execute_async_script(
+            "const [root, base64, type, name, model, heatmaps, done] = arguments;"
+            "const bytes = Uint8Array.from(atob(base64), (sign) => sign.charCodeAt(0));"
+            "import(root + 'static/engine.js').then(({ predict }) =>"
+            "  predict(new Blob([bytes], { type }), model, { name, heatmaps }))"
+            ".then(done, (error) => done({ error: error.message }))",
+            *(self.address, base64.b64encode(path.read_bytes()).decode(), KINDS[path.suffix]),
+            *(path.name, model, heatmaps),
+        )
+        assert "error" not in found, found
         return found
 
     def log(self) -> list[str]:

@@ -11,7 +11,7 @@ from email.message import EmailMessage
 from typing import Any
 
 import numpy as np
-from browser import Quiet
+from browser import Browser, Quiet
 from PIL import Image
 
 from poised.serve.static_site import page_folder
@@ -111,3 +111,10 @@ class Stub(Quiet):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
+
+
+def show(page: Browser, *names: str, way: str = "drop") -> None:
+    """Give the page pictures of these names and wait for the last one's people."""
+    page.bring(*((name, "image/png", picture()) for name in names), way=way)
+    last = names[-1]
+    page.until(lambda: page.text("#status").startswith(f"{last}: 2 people"), f"poses in {last}")

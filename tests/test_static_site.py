@@ -30,7 +30,6 @@ from poised.serve.static_site import (
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 PICTURES = ("basketball1.png", "basketball2.png", "messi5.jpg")
-KINDS = {".png": "image/png", ".jpg": "image/jpeg"}
 
 
 @pytest.fixture
@@ -143,7 +142,7 @@ def test_poses_in_the_browser_are_python_s(site: tuple[Browser, str], model: str
     predictor = Predictor.load(model, engine="onnx")
     for name in PICTURES:
         want = predictor.predict(SAMPLES / name)
-        image = estimated(browser, SAMPLES / name, model)["images"][0]
+        image = browser.estimated(SAMPLES / name, model)["images"][0]
         assert (image["width"], image["height"]) == want.size
         people = image["people"]
         assert len(people) == len(want) > 0
@@ -160,7 +159,7 @@ def test_poses_in_the_browser_are_python_s(site: tuple[Browser, str], model: str
 def test_a_map_s_peak_lies_on_its_joint(site: tuple[Browser, str]) -> None:
     """Heatmaps, their place in the picture, and the keypoints agree, to half a cell."""
     browser, _ = site
-    answer = estimated(browser, SAMPLES / "messi5.jpg", "coco17", heatmaps=True)
+    answer = browser.estimated(SAMPLES / "messi5.jpg", "coco17", heatmaps=True)
     person = answer["images"][0]["people"][0]
     maps, to_image = person["heatmaps"], np.array(person["heatmaps"]["to_image"])
     grey = decoded(maps["png"]).reshape(maps["joints"], maps["height"], maps["width"])
@@ -170,25 +169,6 @@ def test_a_map_s_peak_lies_on_its_joint(site: tuple[Browser, str]) -> None:
         if score > 0.5:
             assert np.abs(away).max() < 1.01 * to_image[0, 0]
     assert grey.max(axis=(1, 2)).min() == 255
-
-
-def estimated(browser: Browser, path: Path, model: str, heatmaps: bool = False) -> Any:
-    """What the page's engine answers."""
-    found = browser.driver.execute_async_script(
-        "const [root, base64, type, name, model, heatmaps, done] = arguments;"
-        "const bytes = Uint8Array.from(atob(base64), (sign) => sign.charCodeAt(0));"
-        "import(root + 'static/engine.js').then(({ predict }) =>"
-        "  predict(new Blob([bytes], { type }), model, { name, heatmaps }))"
-        ".then(done, (error) => done({ error: error.message }))",
-        browser.address,
-        base64.b64encode(path.read_bytes()).decode(),
-        KINDS[path.suffix],
-        path.name,
-        model,
-        heatmaps,
-    )
-    assert "error" not in found, found
-    return found
 
 
 def decoded(png: str) -> np.ndarray[Any, Any]:

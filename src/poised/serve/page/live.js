@@ -13,14 +13,14 @@ export async function openCamera(video) {
     const why = error.name === "NotAllowedError" ? "allow it for this page" : "is one attached?";
     throw new Error(`the camera cannot be used: ${why}`);
   }
-  video.controls = false;
+  video.hidden = true; // each frame is on show, with its people
   await video.play();
 }
 
 /** Show a clip's file in a video element; throws an Error that can be shown. */
 export async function openClip(video, file) {
   video.src = URL.createObjectURL(file);
-  video.controls = true;
+  video.hidden = false;
   await new Promise((resolve, reject) => {
     const unread = "this browser cannot play it; `poised predict` reads more kinds";
     video.onloadeddata = resolve;
@@ -46,15 +46,14 @@ export async function eachFrame(video, going, take) {
   let last = -1;
   while (going()) {
     const seconds = video.currentTime;
-    if (seconds === last || video.videoWidth === 0) {
+    if (seconds === last || video.readyState < video.HAVE_CURRENT_DATA) {
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
       continue;
     }
     last = seconds;
-    const bitmap = await createImageBitmap(video);
-    const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-    canvas.getContext("2d").drawImage(bitmap, 0, 0);
+    const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
+    canvas.getContext("2d").drawImage(video, 0, 0);
     const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.92 });
-    await take({ blob, bitmap, seconds });
+    await take({ blob, bitmap: canvas.transferToImageBitmap(), seconds });
   }
 }

@@ -135,7 +135,8 @@ async function show() {
   byId("views").replaceChildren(...views.slice(0, names.length).map((view) => view.figure));
   contents.forEach((content, i) => views[i].show(content));
   showControls(one, names);
-  if (names.every((name) => one.answers.has(name) || one.failed.has(name))) {
+  const done = names.every((name) => one.answers.has(name) || one.failed.has(name));
+  if (done && !working) {
     say(`${one.name}: ${names.map((name) => summary(one, name)).join("; ")}.`);
   }
 }

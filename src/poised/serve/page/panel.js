@@ -1,5 +1,7 @@
 // The side panel: what of a picture is shown, as boxes to tick, and lists to choose from.
 
+import { side } from "./drawing.js";
+
 const byId = (id) => document.getElementById(id);
 
 /** Fill a select with [value, text] pairs and choose one. */
@@ -12,7 +14,10 @@ export function options(select, pairs, chosen) {
 export function showJoints(skeletons, hidden, change) {
   const names = [...new Set(skeletons.flatMap((skeleton) => skeleton.keypoints))];
   const boxes = names.map((name) => {
-    return tick(name.replaceAll("_", " "), !hidden.has(name), (on) => change(name, on));
+    const box = tick(name.replaceAll("_", " "), !hidden.has(name), (on) => change(name, on));
+    const paired = skeletons.some((one) => side(one, one.keypoints.indexOf(name)) !== "middle");
+    if (!paired) box.classList.add("alone"); // so that left and right stand side by side
+    return box;
   });
   replaceBoxes(byId("joints"), boxes);
   return names;

@@ -121,6 +121,6 @@ export function paintPicture(context, { bitmap, image, skeleton, shown, hidden, 
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0);
   if (!image) return;
-  paintHeat(context, heat);
   paint(context, shapes(image, skeleton, shown, hidden));
+  paintHeat(context, heat); // over the joints, which lie on its peaks
 }
