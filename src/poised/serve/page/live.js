@@ -1,6 +1,7 @@
 // A camera or a clip: frames, one after the other, as fast as poses are found.
 
 const PAUSE = 100; // milliseconds between looks at a clip that stands still
+const LATEST = 1000; // milliseconds until the first frame, where no browser tells
 
 /** Show the camera in a video element; throws an Error that can be shown. */
 export async function openCamera(video) {
@@ -38,12 +39,20 @@ export function close(video) {
   video.removeAttribute("src");
 }
 
+/** Wait until a frame can be drawn, which is a little later than it is said to have arrived. */
+function first(video) {
+  const shown = new Promise((resolve) => video.requestVideoFrameCallback?.(resolve));
+  const late = new Promise((resolve) => setTimeout(resolve, LATEST));
+  return Promise.race([shown, late]);
+}
+
 /**
  * Give each frame, {blob, bitmap, seconds}, to `take`, one after the other, while `going()`.
  * A clip that stands still is looked at once.
  */
 export async function eachFrame(video, going, take) {
   let last = -1;
+  await first(video);
   while (going()) {
     const seconds = video.currentTime;
     if (seconds === last || video.readyState < video.HAVE_CURRENT_DATA) {
