@@ -165,5 +165,6 @@ def test_the_wheel_carries_models_recipes_and_skeletons(built: tuple[Path, Path]
         names = set(archive.namelist())
     source = ROOT / "src"
     kinds = ("*.py", "*.yaml", "*.onnx", "*.safetensors", "*.md", "py.typed")
+    kinds += ("*.html", "*.css", "*.js", "*.svg")  # the page
     files = {p.relative_to(source).as_posix() for kind in kinds for p in source.rglob(kind)}
     assert files == {name for name in names if name.startswith("poised/")}
