@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from poised.cli import cluster, data, doctor, evaluate, export, models, predict, reproduce, train
+from poised.cli import (
+    cluster,
+    convert,
+    data,
+    doctor,
+    evaluate,
+    export,
+    models,
+    predict,
+    reproduce,
+    train,
+)
 from poised.cli.common import app
 
 __all__ = [
     "app",
     "cluster",
+    "convert",
     "data",
     "doctor",
     "evaluate",
