@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import email
 import json
+import os
 import re
 import subprocess
 import sys
 import tarfile
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
@@ -169,3 +171,39 @@ def test_the_wheel_carries_models_recipes_and_skeletons(built: tuple[Path, Path]
     kinds = ("*.py", "*.yaml", "*.onnx", "*.safetensors", "*.md", "py.typed")
     files = {p.relative_to(source).as_posix() for kind in kinds for p in source.rglob(kind)}
     assert files == {name for name in names if name.startswith("poised/")}
+
+
+def test_the_wheel_finds_poses_in_an_environment_of_its_own(
+    built: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Its packages are those of this environment, but poised is the wheel's, and so is its command.
+
+    The recipes, skeletons and models that the command needs are in the wheel then, and nothing is
+    taken from the checkout.
+    """
+    home = tmp_path / "env"
+    venv.create(home, with_pip=False)
+    python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    purelib = Path(_said([python, "-c", where], tmp_path).strip())
+    brought = [path for path in sys.path if path.endswith("site-packages")]
+    (purelib / "brought.pth").write_text("".join(f"{path}\n" for path in brought))
+    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
+    _said([*pip, "install", "--no-deps", "--no-index", "--force-reinstall", built[1]], tmp_path)
+    file = _said([python, "-c", "import poised; print(poised.__file__)"], tmp_path)
+    assert Path(file.strip()).is_relative_to(purelib)
+    sample = ROOT / "data" / "samples" / "messi5.jpg"
+    said = _said([python.with_name("poised"), "predict", sample, "--out", "poses"], tmp_path)
+    assert "in 1 image" in said
+    assert json.loads((tmp_path / "poses" / "poses.json").read_text())
+    assert "coco17" in _said([python.with_name("poised"), "models"], tmp_path)
+
+
+def _said(command: list[str | Path], folder: Path) -> str:
+    """What a command says in a folder; nothing of this process's own search path is passed on."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
