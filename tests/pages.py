@@ -1,7 +1,7 @@
 """The documents' code blocks, and how they are run: one mechanism for all pages.
 
-A block behind `<!-- not run: REASON -->` is not run. One with a file's name behind its language
-writes that file, or, of `diff`, changes it: each run of lines with - becomes those with +. `sh` is
+A block behind `<!-- not run: REASON -->` is not run. One with a `title` writes the file of
+that name, or, of `diff`, changes it: each run of lines with - becomes those with +. `sh` is
 run line by line, `python` in one namespace a page.
 """
 
@@ -22,7 +22,7 @@ FOLDERS = ("*.md", "docs/*.md", "docs/networks/*.md", "examples/*.md", "src/pois
 SHOWN = ("json", "mermaid", "csv", "yaml", "diff")  # languages of what is there to be read
 FENCE = re.compile(
     r"^(?:<!-- not run: (?P<reason>.+?) -->\n)?"
-    r"```(?P<language>\w*) ?(?P<name>\S*)\n(?P<text>.*?)^```$",
+    r'```(?P<language>\w*)(?: title="(?P<name>[^"]+)")?\n(?P<text>.*?)^```$',
     re.MULTILINE | re.DOTALL,
 )
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
@@ -56,7 +56,7 @@ def pages() -> dict[str, list[Block]]:
 def blocks(text: str) -> list[Block]:
     """A document's blocks in their order; ValueError where a fence is not closed."""
     found = [
-        Block(match["language"], match["name"], match["text"], match["reason"])
+        Block(match["language"], match["name"] or "", match["text"], match["reason"])
         for match in FENCE.finditer(text)
     ]
     fences = len(re.findall(r"^```", text, re.MULTILINE))
