@@ -8,7 +8,7 @@ BIN := .venv/bin
 TWO := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-long format clean
+.PHONY: demo test test-long docs format clean
 
 demo: .venv/core.stamp
 	$(BIN)/poised predict data/samples --out demo --restart
@@ -23,12 +23,16 @@ test: .venv/full.stamp
 test-long: .venv/full.stamp
 	$(TWO) -q -m "long or not long"
 
+docs: .venv/docs.stamp
+	$(BIN)/python docs/build_site.py
+	@echo "Open build/site/index.html."
+
 format: .venv/full.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/core.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -45,4 +49,8 @@ clean:
 			"make $(MAKECMDGOALS) TORCH_INDEX="; exit 1; }
 	$(PIP) install --constraint constraints.txt --editable '.[train,onnx,int8,serve,dev]'
 	$(PIP) install --constraint constraints.txt --no-deps rtmlib tqdm
+	@touch $@
+
+.venv/docs.stamp: .venv/full.stamp
+	$(PIP) install --constraint constraints.txt --editable '.[docs]'
 	@touch $@

@@ -85,6 +85,25 @@ def write_text(path: Path, text: str, durable: bool = False) -> None:
     write_bytes(path, text.encode("utf-8"), durable)
 
 
+def relative_name(path: Path, folder: Path) -> str:
+    """What a path is called from a folder, with / between; links are not followed.
+
+    Raises ValueError for a path outside of the folder.
+    """
+    start, whole = Path(os.path.abspath(folder)), Path(os.path.abspath(path))
+    if not whole.is_relative_to(start):
+        raise ValueError(f"{path} does not lie in {folder}, which names are to be relative to")
+    return whole.relative_to(start).as_posix()
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """One file's bytes under a second name: linked where the disk can, else copied."""
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one that has no links
+        shutil.copyfile(source, target)
+
+
 def numbered(stems: Iterable[str], end: str) -> list[str]:
     """A file name for each stem, at most LONGEST characters of it: numbered where it is taken."""
     taken: set[str] = set()

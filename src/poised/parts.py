@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,15 @@ def go_on(
     boxes: Mapping[Path, Boxes] | None = None,
     colours: Colours | None = None,
     stopped: Stopped = nobody,
+    called: Sequence[str] | None = None,
 ) -> Iterator[Line]:
     """Do the parts of a run that are missing; yields each image's line, as it is done:
 
     {"file_name", "people": records of `pose_records`, "left_out": how many were unsure}, with
     "undrawn", the reason, where its picture could not be; or {"file_name", "set_aside": reason}.
 
-    images: the run's whole list; boxes: of all of them; colours: of the pictures, None for none.
+    images: the run's whole list; boxes: of all of them; colours: of the pictures, None for none;
+    called: the images' names in the results, None for their paths as they are given.
     Raises Interrupted where a signal was heard, RunError where the folder takes no more: the part
     that was being done is dropped.
     """
@@ -46,7 +49,7 @@ def go_on(
             lines, pictures = [], []
             for place in run.places(part):
                 result = next(results)
-                line = describe(result, str(images[place]))
+                line = describe(result, str(images[place]), called[place] if called else None)
                 if colours and isinstance(result, Predicted):
                     picture = run.out / PICTURES / names[place]
                     drawn = draw_poses(result.image, result.poses, predictor.threshold, colours)
@@ -75,13 +78,15 @@ def describe_predictor(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def describe(result: Predicted | Failure, name: str) -> Line:
-    """An image's line; its picture is not yet known of."""
+def describe(result: Predicted | Failure, path: str, called: str | None = None) -> Line:
+    """An image's line; its picture is not yet known of. called: its name there; None: its path."""
+    name = path if called is None else called
     if isinstance(result, Failure):
-        return {"file_name": name, "set_aside": result.reason.removeprefix(f"{name}: ")}
+        return {"file_name": name, "set_aside": result.reason.removeprefix(f"{path}: ")}
+    poses = result.poses if called is None else replace(result.poses, file_name=called)
     return {
         "file_name": name,
-        "people": pose_records(result.poses, 0),  # its number is known when all are done
+        "people": pose_records(poses, 0),  # its number is known when all are done
         "left_out": result.left_out,
     }
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from poised.files import written_whole
+from poised.files import link_or_copy, written_whole
 from poised.folder_run import (
     PICTURES,
     Run,
@@ -83,7 +82,4 @@ def _link_pictures(source: Path, target: Path) -> None:
         for picture in pictures:
             with written_whole(target / picture.name) as partial:
                 partial.unlink(missing_ok=True)
-                try:
-                    os.link(picture.path, partial)
-                except OSError:  # another disk, or one that has no links
-                    shutil.copyfile(picture.path, partial)
+                link_or_copy(Path(picture.path), partial)

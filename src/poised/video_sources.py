@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from poised.files import numbered
+from poised.files import numbered, relative_name
 from poised.images import VIDEOS, list_images
 
 CAMERA = "camera:"
@@ -43,6 +43,17 @@ def list_videos(paths: Sequence[str], without: Path | None = None) -> list[str |
     if live:
         raise VideoError(f"{shown(live[0])} is no image: give images in a command of their own")
     return None
+
+
+def result_names(sources: Sequence[str | Path], folder: Path | None) -> list[str]:
+    """Each source's `file_name`: of a file as seen from a folder, if one is given; else as shown.
+
+    Raises ValueError for a file outside of the folder.
+    """
+    return [
+        shown(source) if folder is None or is_live(source) else relative_name(Path(source), folder)
+        for source in sources
+    ]
 
 
 def clip_names(sources: Sequence[str | Path]) -> list[str]:

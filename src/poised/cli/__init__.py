@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from poised.cli import (
     cluster,
+    convert,
     data,
     doctor,
     evaluate,
@@ -19,6 +20,7 @@ from poised.cli.common import app
 __all__ = [
     "app",
     "cluster",
+    "convert",
     "data",
     "doctor",
     "evaluate",

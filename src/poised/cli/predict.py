@@ -92,6 +92,10 @@ def predict(
         int | None, typer.Option(help="People a network call; default: 4, by torch 32.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all.")] = None,
+    relative_to: Annotated[
+        Path | None,
+        typer.Option(help="Each file_name as seen from this folder; default: as given."),
+    ] = None,
     restart: Restart = False,
     shard: Annotated[
         str | None, typer.Option(help="Only the i-th of n, as i/n, into OUT/shard-i-of-n.")
@@ -118,7 +122,7 @@ def predict(
         from poised.interrupt import heard, taken_aside
         from poised.predict import Predictor
         from poised.shards import shard_folder
-        from poised.video_sources import list_videos
+        from poised.video_sources import list_videos, result_names
 
         videos = list_videos(paths, without=out)
         if videos and (boxes or shard):
@@ -128,6 +132,7 @@ def predict(
         if videos is None:
             images = list_images([Path(path) for path in paths], without=out)
             given = boxes_of(read_boxes(boxes), images, boxes) if boxes else None
+        called = result_names(videos or images, relative_to)
         said = said_of_model(skeleton, mean, std, bgr)
         finder = None if whole_image or boxes else detector
         usual = (Colours.people, Format.jsonl) if videos else (Colours.limbs, Format.coco)
@@ -155,6 +160,7 @@ def predict(
                     code = predict_videos(
                         predictor,
                         videos,
+                        called,
                         out,
                         style=written,
                         colours=painted,
@@ -167,7 +173,11 @@ def predict(
             else:
                 asked = {"paths": paths, "flip": flip, "pictures": painted, "format": written}
                 asked |= {"boxes": _boxes_from(boxes, finder)}
-                code = _images(predictor, images, given, folder, shard, asked, restart, stopped)
+                if relative_to is not None:  # so that a run begun without this option goes on
+                    asked |= {"relative_to": str(relative_to)}
+                code = _images(
+                    predictor, images, called, given, folder, shard, asked, restart, stopped
+                )
     if code:
         raise typer.Exit(code)
 
@@ -184,6 +194,7 @@ def _boxes_from(boxes: Path | None, detector: str | None) -> str:
 def _images(
     predictor: Any,
     images: Sequence[Path],
+    called: list[str],
     boxes: dict[Path, Any] | None,
     folder: Path,
     shard: str | None,
@@ -198,7 +209,7 @@ def _images(
     asked = asked | describe_images(images, shard) | describe_predictor(predictor)
     run = begin(folder, asked, restart)
     _tell_if_done(run)
-    _go_on(run, predictor, images, boxes, asked["pictures"], stopped)
+    _go_on(run, predictor, images, called, boxes, asked["pictures"], stopped)
     return int(_sum_up(run, run.finish(stopped)) > 0)
 
 
@@ -206,6 +217,7 @@ def _go_on(
     run: Any,
     predictor: Any,
     images: Sequence[Path],
+    called: list[str],
     boxes: dict[Path, Any] | None,
     colours: Any,
     stopped: Any,
@@ -219,7 +231,7 @@ def _go_on(
     left = run.left()
     if left and left < len(images):
         say(run.kept())
-    stream: Any = go_on(run, predictor, images, boxes, colours, stopped)
+    stream: Any = go_on(run, predictor, images, boxes, colours, stopped, called)
     terminal = sys.stderr.isatty()
     if terminal and left:
         console = Console(stderr=True)

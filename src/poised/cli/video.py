@@ -16,6 +16,7 @@ Said = Callable[[], int | None]
 def predict_videos(
     predictor: Any,
     sources: Sequence[str | Path],
+    called: Sequence[str],
     out: Path,
     *,
     style: Any,
@@ -28,8 +29,9 @@ def predict_videos(
 ) -> int:
     """Write the videos' poses to OUT, and a drawn copy of each; the exit code.
 
-    colours: of the copies, None for no copies. Ctrl-C or SIGTERM ends the video that runs, and what
-    was done is kept: exit code 0 where that was a live source, which has no other end.
+    called: the sources' names in the results; colours: of the copies, None for no copies. Ctrl-C
+    or SIGTERM ends the video that runs, and what was done is kept: exit code 0 where that was a
+    live source, which has no other end.
     """
     from poised.draw import draw_poses
     from poised.follow import DETECT_EVERY
@@ -45,12 +47,12 @@ def predict_videos(
     with ExitStack() as stack:
         show = stack.enter_context(_shown(preview))
         results = stack.enter_context(video_results(out, predictor.skeleton, style))
-        for source, name in zip(sources, clip_names(sources), strict=True):
-            copy = None if colours is None else out / name
+        for source, name, file in zip(sources, called, clip_names(sources), strict=True):
+            copy = None if colours is None else out / file
             try:
                 with Clip(source) as clip:
                     frames = predictor.video(clip, detect_every=every, smooth=smooth)
-                    _one(clip, _until(stopped, frames), results, copy, drawn, show, threads)
+                    _one(clip, name, _until(stopped, frames), results, copy, drawn, show, threads)
             except VideoError as error:
                 failed += 1
                 say(f"set aside: {error}", err=True)
@@ -69,6 +71,7 @@ def predict_videos(
 
 def _one(
     clip: Any,
+    name: str,
     frames: Iterator[Any],
     results: Any,
     copy: Path | None,
@@ -86,7 +89,7 @@ def _one(
         if show is None:
             frames = stack.enter_context(_tracked(clip, frames))
         for frame in frames:
-            results.write(clip.name, frame)
+            results.write(name, frame)
             people.update(frame.ids.tolist())
             count += 1
             if write is not None or show is not None:

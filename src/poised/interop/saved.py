@@ -1,0 +1,106 @@
+"""Poses that `poised predict` has saved, read again for another tool."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from poised.images import image_size
+from poised.types import Boxes, ImagePoses, Skeleton
+
+FIELDS = ("file_name", "bbox", "box_score", "score", "keypoints")
+
+
+class SavedError(ValueError):
+    """A file of results that cannot be used: names the file, the record and what is wrong."""
+
+
+def read_saved(path: Path, images: Path | None = None) -> list[ImagePoses]:
+    """Everybody of a poses.json or poses.jsonl, image by image, in the file's order.
+
+    The skeleton is that of skeleton.json beside it, the sizes are read from the images themselves.
+    images: the folder that a relative `file_name` starts from; None: the working folder. Images
+    without people are not in such a file. Raises SavedError, or OSError for a file that is not
+    there.
+    """
+    skeleton = _skeleton(path)
+    people: dict[str, list[Mapping[str, Any]]] = {}
+    for number, record in enumerate(_records(path), start=1):
+        _check(record, len(skeleton), f"{path}: record {number}")
+        people.setdefault(record["file_name"], []).append(record)
+    return [_image(name, records, skeleton, images, path) for name, records in people.items()]
+
+
+def image_file(poses: ImagePoses, images: Path | None) -> Path:
+    """Where an image lies, of which a relative `file_name` starts from a folder."""
+    return (images or Path()) / poses.file_name
+
+
+def _skeleton(path: Path) -> Skeleton:
+    beside = path.with_name("skeleton.json")
+    if not beside.is_file():
+        raise SavedError(f"{path}: there is no {beside.name} beside it, which names the keypoints")
+    try:
+        values = json.loads(beside.read_text("utf-8"))
+    except ValueError as error:
+        raise SavedError(f"{beside}: not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise SavedError(f"{beside}: not a mapping of fields")
+    return Skeleton.from_dict(values, str(beside))
+
+
+def _records(path: Path) -> Iterator[Any]:
+    try:
+        text = path.read_text("utf-8")
+        if path.suffix == ".jsonl":
+            values = [json.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            values = json.loads(text)
+    except ValueError as error:
+        raise SavedError(f"{path}: not JSON: {error}; give a poses.json or poses.jsonl") from error
+    if not isinstance(values, list):
+        raise SavedError(f"{path}: not a list of people, as `poised predict` writes it")
+    yield from values
+
+
+def _check(record: Any, keypoints: int, where: str) -> None:
+    """Raise SavedError for what is no record of a person in an image, with that many keypoints."""
+    missing = [f for f in FIELDS if f not in record] if isinstance(record, dict) else FIELDS
+    if missing:
+        raise SavedError(f"{where}: no {', '.join(missing)}")
+    if "frame" in record:
+        raise SavedError(f"{where}: is of a video's frame; only images' poses can be converted")
+    if len(record["keypoints"]) != 3 * keypoints:
+        raise SavedError(
+            f"{where}: {len(record['keypoints'])} numbers of keypoints, the skeleton's {keypoints} "
+            f"have {3 * keypoints}"
+        )
+
+
+def _image(
+    name: str,
+    records: list[Mapping[str, Any]],
+    skeleton: Skeleton,
+    images: Path | None,
+    path: Path,
+) -> ImagePoses:
+    file = (images or Path()) / name
+    if not file.is_file():
+        raise SavedError(f"{path}: there is no {file}; give the folder of the images (--images)")
+    size = image_size(file)
+    if isinstance(size, str):
+        raise SavedError(f"{file}: {size}")
+    try:
+        boxes = np.array([record["bbox"] for record in records], np.float32)
+        box_score = np.array([record["box_score"] for record in records], np.float32)
+        points = np.array([record["keypoints"] for record in records], np.float32)
+        score = np.array([record["score"] for record in records], np.float32)
+        points = points.reshape(len(records), len(skeleton), 3)
+        found = Boxes(boxes, box_score)
+        return ImagePoses(name, size, skeleton, found, points[..., :2], points[..., 2], score)
+    except (TypeError, ValueError) as error:
+        raise SavedError(f"{path}: the people of {name}: {error}") from error
