@@ -214,6 +214,7 @@ def guarded(folder: Path, *arguments: str | Path) -> str:
     allowed = os.pathsep.join(map(str, (folder / "out", scratch)))
     environment = {**os.environ, "HOME": "/dev/null", "TMPDIR": str(scratch)}
     environment |= {"PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment["TORCHINDUCTOR_CACHE_DIR"] = str(scratch)
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR"):
         environment.pop(name, None)
     script = Path(__file__).with_name("guarded.py")
@@ -231,6 +232,7 @@ def test_prediction_writes_only_where_it_is_told(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "poses.json").is_file()
 
 
+@pytest.mark.long
 def test_evaluation_and_training_write_only_where_they_are_told(tmp_path: Path) -> None:
     """A training with its model exported, that model on its test part, and the comparison."""
     pytest.importorskip("torch", reason="needs poised[train]")

@@ -51,4 +51,6 @@ def open_torchscript(path: Path, device: torch.device) -> tuple[nn.Module, dict[
     module: nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
         str(path), map_location=device, _extra_files=notes
     )
-    return module.eval(), parse_own(str(notes[NOTES]), str(path))
+    found: Any = notes[NOTES]  # torch gives bytes
+    text = found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
+    return module.eval(), parse_own(text, str(path))
