@@ -8,7 +8,7 @@ BIN := .venv/bin
 TWO := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-long docs format clean
+.PHONY: demo test test-long docs fuzz licences sbom format clean
 
 demo: .venv/core.stamp
 	$(BIN)/poised predict data/samples --out demo --restart
@@ -27,12 +27,26 @@ docs: .venv/docs.stamp
 	$(BIN)/python docs/build_site.py
 	@echo "Open build/site/index.html."
 
+# each reader, or those of TARGETS="boxes coco", fed with damaged files for FUZZ_SECONDS (600); what
+# is found is kept in fuzz-findings/ and tried first the next time
+fuzz: .venv/full.stamp
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(TARGETS)
+
+licences: .venv/core.stamp
+	$(BIN)/python tests/licences.py
+
+# what is installed in .venv, as CycloneDX
+sbom: .venv/core.stamp
+	$(PYTHON) -m venv .venv-sbom
+	.venv-sbom/bin/python -m pip --disable-pip-version-check --quiet install cyclonedx-bom==7.5.0
+	.venv-sbom/bin/cyclonedx-py environment --output-file sbom.json $(BIN)/python
+
 format: .venv/full.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-sbom sbom.json build demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/core.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

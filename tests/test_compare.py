@@ -78,7 +78,7 @@ def test_files_that_cannot_be_compared_are_named(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text("{")
     with pytest.raises(CompareError, match="not JSON, or cut short"):
         compare([first, tmp_path / "b.json"])
-    with pytest.raises(CompareError, match="no file"):
+    with pytest.raises(CompareError, match="no such file"):
         compare([tmp_path / "c.json"])
     with pytest.raises(CompareError, match="no image in common"):
         compare([first, write(tmp_path / "d.json", [0.5], [9])])

@@ -162,7 +162,7 @@ def test_a_signal_ends_a_run_with_a_line_and_it_goes_on(
     assert count.endswith("things done")
 
 
-HALF_A_PART = 15  # things done, without pictures, when half of the first part is written
+HALF_A_PART = 16  # things done, without pictures, when half of the first part is written
 
 
 def test_half_a_part_is_none(given: Path, undisturbed: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from poised.files import written_whole
 from poised.nets import build
 from poised.nets.rtmdet import CHANNELS
+from poised.reading import json_text, parse_json, short
 from poised.recipe import Recipe
 from poised.runtime import find_model
 from poised.types import Skeleton, SkeletonError
@@ -24,7 +24,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, 
     """Write tensors and JSON-able notes as one safetensors file, in one move."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with written_whole(path) as partial:
-        save_file(plain, partial, metadata={"poised": json.dumps(notes)})
+        save_file(plain, partial, metadata={"poised": json_text(notes)})
 
 
 def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -47,7 +47,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise FileNotFoundError(f"no weights file {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            notes = json.loads((file.metadata() or {}).get("poised", "{}"))
+            text = (file.metadata() or {}).get("poised", "{}")
+            notes = parse_json(text, f"{path}: its notes", ValueError)
+            if not isinstance(notes, dict):
+                raise ValueError(f"{path}: its notes are {type(notes).__name__}, not fields")
             return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file: {error}") from error
@@ -122,8 +125,26 @@ def load_network(path: Path) -> nn.Module:
             f"{path} does not say which network it holds: of a training's folder take the weights, "
             "<name>.safetensors, not the state; other projects' go through `poised import-weights`"
         )
-    network = build(**notes["network"])
+    network = build_fitting(notes["network"], tensors, str(path))
     network.load_state_dict(
         {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
     )
     return network.eval()
+
+
+def build_fitting(described: Any, tensors: Mapping[str, Tensor], source: str) -> nn.Module:
+    """The network that a file describes; ValueError that names the file where it cannot be.
+
+    First without memory: what is described may be of any size, but it has the file's tensors.
+    """
+    try:
+        with torch.device("meta"):
+            shapes = {name: value.to("meta") for name, value in tensors.items()}
+            build(**described).load_state_dict(shapes)
+        return build(**described)
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"{source}: no network is {short(described)}: {short(error)}") from error
+    except ValueError as error:
+        if source in str(error):
+            raise
+        raise ValueError(f"{source}: {short(error)}") from error

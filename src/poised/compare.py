@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from poised.reading import read_json, short
+
 ROUNDS = 2000  # of the bootstrap
 COVERED = 0.95
+LARGEST = 1e9  # of a figure, and of points
 MEANING = (
     "share scored: of joints within PCK's limit, or the mean OKS of people (0 where it is below "
     "0.5). The difference is a run's share less the first's, in points of it; its interval is that "
@@ -83,24 +85,29 @@ def compare(paths: Sequence[Path], *, anyway: bool = False, seed: int = 0) -> li
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise CompareError(f"no file {path}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CompareError(f"{path}: not JSON, or cut short: {error}") from error
-    try:
-        parts = [values[part] for part in ("figures", "protocol", "samples")]
-        columns = [np.array(parts[2][k], np.float64) for k in ("image", "scored", "possible")]
-        whole = all(isinstance(part, dict) for part in parts) and sum(columns[2]) > 0
-        if not whole or len({column.shape for column in columns}) > 1 or columns[0].ndim != 1:
-            raise ValueError("samples of unlike lengths, or nothing possible")
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    """An evaluation, checked; a figure that is null there is NaN."""
+    values = read_json(path, CompareError)
+    parts = ("figures", "protocol", "samples")
+    if not isinstance(values, dict) or not all(isinstance(values.get(p), dict) for p in parts):
         raise CompareError(
-            f"{path}: `poised evaluate --out` did not write this: {error}"
-        ) from error
+            f"{path}: `poised evaluate --out` did not write this: needs {', '.join(parts)}"
+        )
+    for name, value in values["figures"].items():
+        if value is not None and not _number(value):
+            raise CompareError(f"{path}: figures.{name} is {short(value)}, expected a number")
+    columns = [values["samples"].get(name) for name in ("image", "scored", "possible")]
+    for name, column in zip(("image", "scored", "possible"), columns, strict=True):
+        least = -LARGEST if name == "image" else 0
+        if not isinstance(column, list) or not all(_number(v) and v >= least for v in column):
+            raise CompareError(f"{path}: samples.{name} is no list of numbers")
+    if len({len(column) for column in columns}) > 1 or not sum(columns[2]):
+        raise CompareError(f"{path}: samples of unlike lengths, or nothing possible")
     figures = {k: float("nan") if v is None else v for k, v in values["figures"].items()}
     return {**values, "figures": figures}
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def _interval(
@@ -108,8 +115,8 @@ def _interval(
 ) -> tuple[float, float]:
     """Percent, low and high, of the second's share less the first's."""
     images = np.intersect1d(first["image"], second["image"])
-    if not len(images):
-        raise CompareError(f"{path} has no image in common with the first run")
+    if not _by_image(first, images)[1].any() or not _by_image(second, images)[1].any():
+        raise CompareError(f"{path} has no image in common with the first run, of points to be had")
     return _middle(_shares(second, images, seed) - _shares(first, images, seed))
 
 
@@ -119,18 +126,24 @@ def share_interval(samples: dict[str, list[Any]], seed: int = 0) -> tuple[float,
 
 
 def _shares(samples: dict[str, list[Any]], images: NDArray[Any], seed: int) -> NDArray[np.float64]:
-    """The share of points scored, in percent, in each of ROUNDS draws of the images."""
+    """The share of points scored, in percent, in each of ROUNDS draws of the images.
+
+    NaN of a draw without any to be had.
+    """
     scored, possible = _by_image(samples, images)
     drawn = np.random.default_rng(seed).multinomial(
         len(images), np.full(len(images), 1 / len(images)), size=ROUNDS
     )
-    return np.asarray(100 * (drawn @ scored) / (drawn @ possible))
+    total = drawn @ possible
+    shares = np.full(ROUNDS, np.nan)
+    np.divide(100 * (drawn @ scored), total, out=shares, where=total > 0)
+    return shares
 
 
 def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
     """The ends of the middle part that holds COVERED of the values."""
     tail = (1 - COVERED) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
+    low, high = np.nanquantile(values, [tail, 1 - tail])
     return float(low), float(high)
 
 

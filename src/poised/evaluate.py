@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +35,7 @@ from poised.metrics.evaluation import (
     score_results,
 )
 from poised.predict import Predictor
+from poised.reading import json_text
 from poised.runtime import find_model, numbers_of
 from poised.types import Boxes, Skeleton
 
@@ -96,7 +96,7 @@ def evaluate_model(
         places = _shared_keypoints(predictor.skeleton, named)
         results, used = _results(predictor, truth, people, folder, named, places, boxes, nms)
         if write_to is not None:
-            write_text(write_to, json.dumps(results) + "\n")
+            write_text(write_to, json_text(results) + "\n")
         counted = sorted(places)
         made_in = np.array([one["bbox"] for one in used], np.float64).reshape(-1, 4)
         done = score_results(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Mapping
@@ -20,11 +19,12 @@ from torch.onnx import TrainingMode
 from poised.checkpoint import load_network, normalised_as, read_tensors, recipe_network
 from poised.files import written_whole
 from poised.losses import log_chances
+from poised.model_fields import ModelError, output_names
 from poised.nets import build
 from poised.pretrained import WeightsError, fill
 from poised.read_recipe import RecipeError, load_recipe, validated
+from poised.reading import json_text
 from poised.recipe import Recipe
-from poised.runtime import ModelError, output_names
 from poised.torchscript import write_torchscript
 from poised.types import Skeleton
 from poised.whole import WholeModel, whole_metadata
@@ -156,7 +156,7 @@ def export_onnx(
         model = onnx.load(str(partial))
         if halve:
             halve_weights(model)
-        onnx.helper.set_model_props(model, {"poised": json.dumps(metadata)})
+        onnx.helper.set_model_props(model, {"poised": json_text(metadata)})
         onnx.checker.check_model(model)
         onnx.save(model, str(partial))
     return out

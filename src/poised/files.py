@@ -46,10 +46,12 @@ def sync(path: Path) -> None:
 def written_whole(path: Path, durable: bool = False) -> Iterator[Path]:
     """A file to write to beside `path`: moved there where the block ends well, else removed.
 
-    durable: a power cut, too, leaves all of it or nothing.
+    durable: a power cut, too, leaves all of it or nothing. A link under either name is replaced,
+    not followed: the folder may come from somebody else.
     """
     partial = path.with_name(path.name + ".part")
     try:
+        unlink_link(partial)
         yield partial
         if durable:
             sync(partial)
@@ -71,6 +73,17 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         os.rename(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def unlink_link(path: Path) -> None:
+    """Remove a link, so that what is written under its name does not go where it leads."""
+    if path.is_symlink():
+        path.unlink()
+
+
+def unlinked(path: str, flags: int) -> int:
+    """An `opener` for `open` that refuses a link, which may lead out of the folder."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def write_bytes(path: Path, data: bytes, durable: bool = False) -> None:
@@ -129,7 +142,7 @@ def locked(path: Path) -> Iterator[None]:
     The lock is the system's: it ends with the process, however that ends, and its children (which
     may outlive it by seconds) do not inherit it. Raises BlockingIOError that names the holder.
     """
-    with path.open("a+", encoding="utf-8") as file:
+    with open(path, "a+", encoding="utf-8", opener=unlinked) as file:
         try:
             _lock(file.fileno())
         except OSError as error:

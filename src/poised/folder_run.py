@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,13 +26,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from poised.files import FULL, locked, sync, write_text, written_whole
+from poised.files import FULL, locked, sync, unlink_link, write_text, written_whole
 from poised.interrupt import Interrupted
+from poised.reading import json_text, parse_json, read_json, short
 from poised.results import FILE_NAMES, ResultWriter
-from poised.types import Skeleton
+from poised.types import Skeleton, SkeletonError
 
 PART = 256  # images; `benchmarks/folder_run.py` finds no cost in that
 MANIFEST, PARTS, PICTURES, SET_ASIDE = "run.json", "poses.parts", "pictures", "set_aside.jsonl"
+SHARD = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,8})")
+MOST, MOST_PARTS = 1 << 40, 1 << 24  # images and parts of a run
 SHOWN = 120  # characters of a value in a message
 
 Line = dict[str, Any]
@@ -90,6 +95,7 @@ def held(out: Path) -> Iterator[None]:
             out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(out / "lock"))
             probe = out / f"{MANIFEST}.part"
+            unlink_link(probe)
             probe.write_bytes(b"\n")
             probe.unlink()
         yield
@@ -117,7 +123,7 @@ def begin(out: Path, asked: Asked, restart: bool = False) -> Run:
     restart: forget the one that is there; its results stay until the new ones are whole. Raises
     RunError where there is another one, which names what differs.
     """
-    asked = json.loads(json.dumps(asked))  # as it is read again: no tuples
+    asked = json.loads(json_text(asked))  # as it is read again: no tuples
     with writing(out):
         if restart:
             (out / MANIFEST).unlink(missing_ok=True)
@@ -140,19 +146,67 @@ def begin(out: Path, asked: Asked, restart: bool = False) -> Run:
 def read_run(folder: Path) -> Run:
     """The run of a folder; not a done one where its results are gone. RunError where none is."""
     path = folder / MANIFEST
-    try:
-        notes = json.loads(path.read_text(encoding="utf-8"))
-        run = Run(folder, notes["asked"], None)
-        there = not run.missing() if run.asked["shard"] else run.results.is_file()
-        if there and notes["done"] is not None:
-            run.totals = Totals(**notes["done"])
-        return run
-    except FileNotFoundError as error:
-        raise RunError(f"{folder} holds no run: there is no {MANIFEST} in it") from error
-    except (ValueError, TypeError, LookupError) as error:
+    if not path.exists():
+        raise RunError(f"{folder} holds no run: there is no {MANIFEST} in it")
+    notes = read_json(path, RunError)
+    wrong = _faults(notes)
+    if wrong:
         raise RunError(
-            f"{path} is not what `poised predict` writes; choose another folder (--out OTHER)"
-        ) from error
+            f"{path} is not what `poised predict` writes ({wrong}); choose another folder "
+            "(--out OTHER)"
+        )
+    run = Run(folder, notes["asked"], None)
+    there = not run.missing() if run.asked["shard"] else run.results.is_file()
+    if there and notes["done"] is not None:
+        run.totals = Totals(**notes["done"])
+    return run
+
+
+def _faults(notes: Any) -> str:
+    """What in a manifest cannot be; "" where nothing is wrong."""
+    asked, done = (notes.get(k, notes) for k in ("asked", "done")) if _is(notes, dict) else ([], [])
+    if not _is(asked, dict) or done is notes:
+        return "no asked, or no done"
+    whole = ("images", "part")
+    if not all(_is(asked.get(name), int) and 0 <= asked[name] < MOST for name in whole):
+        return "asked.images or asked.part is no number of images"
+    shard = asked.get("shard", 0)
+    many = asked["part"] < 1 or asked["images"] // asked["part"] > MOST_PARTS
+    if many or asked.get("format") not in tuple(FILE_NAMES):
+        return "asked.part or asked.format"
+    if shard is not None and not (_is(shard, str) and SHARD.fullmatch(shard)):
+        return "asked.shard is no i/n"
+    names = set(Totals.__dataclass_fields__)
+    if done is not None and not (_is(done, dict) and set(done) == names):
+        return f"done has not {', '.join(sorted(names))}"
+    if done is not None and not all(_is(count, int) and count >= 0 for count in done.values()):
+        return "done is no counts"
+    try:
+        Skeleton.from_dict(asked.get("skeleton", {}), "asked.skeleton")
+    except (SkeletonError, TypeError) as error:
+        return short(error)
+    return ""
+
+
+def _check_line(line: Any, joints: int, number: int) -> None:
+    """Raise ValueError where an image's line of a part is none."""
+    try:
+        if not _is(line["file_name"], str):
+            raise ValueError("file_name")
+        if _is(line.get("set_aside"), str):
+            return
+        for one in line["people"]:
+            numbers = [*one["bbox"], one["box_score"], one["score"], *one["keypoints"]]
+            if len(numbers) != 6 + 3 * joints or not math.isfinite(sum(numbers)):
+                raise ValueError(f"{len(numbers)} numbers of somebody, or one that is none")
+        if not _is(line["left_out"], int):
+            raise ValueError("left_out")
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+        raise ValueError(f"line {number} is no image's: {short(repr(error))}") from error
+
+
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def differences(there: Asked, here: Asked) -> list[str]:
@@ -220,11 +274,11 @@ class Run:
         """Write run.json."""
         notes = {"asked": dict(self.asked), "done": self.totals and asdict(self.totals)}
         with writing(self.out):
-            write_text(self.out / MANIFEST, json.dumps(notes, indent=1) + "\n", durable=True)
+            write_text(self.out / MANIFEST, json_text(notes, indent=1) + "\n", durable=True)
 
     def keep(self, part: int, lines: Iterable[Line], pictures: Sequence[Path]) -> None:
         """Record a part as done, when its pictures would outlast a power cut."""
-        text = "".join(json.dumps(line) + "\n" for line in lines)
+        text = "".join(json_text(line) + "\n" for line in lines)
         with writing(self.out, self.kept):
             for path in (*pictures, *{picture.parent for picture in pictures}):
                 sync(path)
@@ -233,13 +287,15 @@ class Run:
 
     def lines(self, part: int) -> Iterator[Line]:
         """A part's lines; RunError where they are not those of its images."""
-        count = 0
+        count, joints = 0, len(self.asked["skeleton"]["keypoints"])
         try:
             with self.file(part).open(encoding="utf-8") as file:
-                for count, line in enumerate(file, 1):  # noqa: B007
-                    yield json.loads(line)
+                for count, text in enumerate(file, 1):
+                    line = parse_json(text, f"line {count}", ValueError)
+                    _check_line(line, joints, count)
+                    yield line
         except (OSError, ValueError) as error:
-            raise RunError(f"{self.file(part)} cannot be read: {error}. {AGAIN}") from error
+            raise RunError(f"{self.file(part)} cannot be read: {short(error)}. {AGAIN}") from error
         if count != len(self.places(part)):
             raise RunError(f"{self.file(part)} has {count} lines, too few. {AGAIN}")
 
@@ -281,7 +337,7 @@ def put_together(out: Path, asked: Asked, lines: Iterable[Line]) -> Totals:
             totals.count(line)
             if "set_aside" in line:
                 notes = {"file_name": line["file_name"], "reason": line["set_aside"]}
-                set_aside.write(json.dumps(notes) + "\n")
+                set_aside.write(json_text(notes) + "\n")
             else:
                 results.write_records(line["people"])
     if not totals.set_aside:

@@ -6,20 +6,20 @@ caller, may say otherwise.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import yaml
 
 from poised.boxes.detector import FOREIGN_NMS, FOREIGN_THRESHOLD, FREE_SIDE
 from poised.boxes.yolo_pose import SIZES, column_axis
-from poised.crops import CropKind
 from poised.files import write_text
-from poised.heatmaps import BLUR_SIGMA, Decoder
+from poised.heatmaps import BLUR_SIGMA
+from poised.model_fields import checked
+from poised.reading import read_yaml
 from poised.runtime import ModelError, Session
 from poised.types import Skeleton
 
@@ -43,45 +43,12 @@ EXPECTED = (
 )
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _numbers(value: object, count: int, positive: bool) -> bool:
-    return (
-        isinstance(value, Sequence)
-        and len(value) == count
-        and all(_number(v) and (v > 0 or not positive) for v in value)
-    )
-
-
-# what may be said of a model, in its YAML and by the caller: the check, and what is expected
-FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "skeleton": (
-        lambda v: isinstance(v, str | Mapping),
-        "a skeleton's name, a YAML or COCO file, or the fields of one",
-    ),
-    "mean": (lambda v: _numbers(v, 3, False), "three numbers"),
-    "std": (lambda v: _numbers(v, 3, True), "three positive numbers"),
-    "bgr": (lambda v: isinstance(v, bool), "true or false"),
-    "padding": (lambda v: _number(v) and v > 0, "a positive number"),
-    "crop": (lambda v: v in get_args(CropKind), f"one of {', '.join(get_args(CropKind))}"),
-    "decoder": (lambda v: v in get_args(Decoder), f"one of {', '.join(get_args(Decoder))}"),
-    "input_wh": (
-        lambda v: _numbers(v, 2, True) and all(side == int(side) for side in v),
-        "width and height, whole numbers",
-    ),
-    "threshold": (lambda v: _number(v) and 0 <= v <= 1, "a number from 0 to 1"),
-    "nms": (lambda v: _number(v) and 0 <= v <= 1, "a number from 0 to 1"),
-}
-
-
 def describe(session: Session, said: Fields = NONE) -> dict[str, Any]:
     """All that an estimator must know of a model: its file's own metadata, or for a foreign one
     those fields and `family`, `roles` (what an output is -> its name), `bgr`, `nhwc`, `split`.
 
-    said: fields by the caller (see FIELDS), over those of the YAML beside the file. Raises
-    ModelError, which says what the file gives and what helps.
+    said: fields by the caller (see model_fields.FIELDS), over those of the YAML beside the file.
+    Raises ModelError, which says what the file gives and what helps.
     """
     path = session.path
     if session.metadata:
@@ -241,17 +208,6 @@ def beside(path: Path) -> Path:
     return path.with_suffix(".yaml")
 
 
-def checked(fields: Fields, source: str) -> dict[str, Any]:
-    """The fields, if all are known and fit; raises ModelError that names source and field."""
-    for name, value in fields.items():
-        if name not in FIELDS:
-            raise ModelError(f"{source}: no field {name!r}; known: {', '.join(FIELDS)}")
-        fits, expected = FIELDS[name]
-        if not fits(value):
-            raise ModelError(f"{source}: {name} is {value!r}, expected {expected}")
-    return dict(fields)
-
-
 def read_fields(path: Path) -> dict[str, Any]:
     """A model's YAML, {} where there is none; raises ModelError that names the field.
 
@@ -259,10 +215,7 @@ def read_fields(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         return {}
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    fields = read_yaml(path, ModelError)
     if fields is None:
         return {}
     if not isinstance(fields, dict):

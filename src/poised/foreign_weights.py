@@ -160,7 +160,11 @@ def import_weights(
         ours = read(path)
     elif kind in KEY_TABLES:
         tensors = read_checkpoint(path)
-        described, ours = network_kind(kind, tensors), _renamed(tensors, kind, path)
+        try:
+            described = network_kind(kind, tensors)
+        except (WeightsError, LookupError) as error:
+            raise WeightsError(f"{path}: {error}") from error
+        ours = _renamed(tensors, kind, path)
     else:
         known = ", ".join([*ONNX_FILES, *KEY_TABLES])
         raise WeightsError(f"no format {kind!r}; known: {known}")

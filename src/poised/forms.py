@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal
 from poised.crop_samples import Sample, network_inputs
 from poised.estimate import Estimator
 from poised.files import written_whole
+from poised.reading import json_text
 from poised.runtime import TORCHSCRIPT, ModelError, Session, import_openvino
 
 Form = Literal["onnx", "openvino", "torchscript"]
@@ -115,7 +115,7 @@ def _write_int8(wanted: Wanted, out: Path, form: Form) -> Path:
             graph = import_openvino().Core().read_model(file)
             return write_openvino(quantised(graph, inputs, by_channel=True), notes, out)
         small = quantised(onnx.load(str(file)), inputs, by_channel=False)
-        onnx.helper.set_model_props(small, {"poised": json.dumps(notes)})
+        onnx.helper.set_model_props(small, {"poised": json_text(notes)})
         with written_whole(out) as partial:
             onnx.save(small, str(partial))
         return out

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from poised.reading import json_text
 from poised.runtime import import_openvino
 
 
@@ -20,7 +20,7 @@ def write_openvino(model: Path | Any, metadata: Mapping[str, Any], out: Path) ->
     openvino = import_openvino()
     if isinstance(model, Path):
         model = openvino.Core().read_model(model)
-    model.set_rt_info(json.dumps(metadata), ["framework", "poised"])  # where ONNX's metadata go
+    model.set_rt_info(json_text(metadata), ["framework", "poised"])  # where ONNX's metadata go
     with TemporaryDirectory(dir=out.parent) as folder:
         partial = Path(folder) / "model.xml"
         openvino.save_model(model, partial, compress_to_fp16=False)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
 import urllib.request
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -59,8 +59,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"no weights file {path}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the pickle's version, which weights_only judges
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever it meets in a damaged file
         raise WeightsError(f"{path} holds more than tensors, or is no torch file") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
@@ -70,7 +72,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return {
         name.removeprefix("module."): value
         for name, value in state.items()
-        if isinstance(value, Tensor)
+        if isinstance(value, Tensor) and isinstance(name, str)
     }
 
 

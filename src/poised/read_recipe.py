@@ -12,9 +12,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import ValidationError
 
+from poised.reading import parse_yaml, read_yaml, short
 from poised.recipe import Recipe
 
 
@@ -35,21 +35,13 @@ def recipe_names() -> list[str]:
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by name or path and set `a.b=value` on it; raises RecipeError."""
-    source = f"recipe {name_or_path}"
-    try:
-        values = _read(name_or_path)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
-    return changed(values, overrides, source)
+    return changed(_read(name_or_path), overrides, f"recipe {name_or_path}")
 
 
 def changed(values: dict[str, Any], overrides: Sequence[str], source: str) -> Recipe:
     """The recipe of such values with `a.b=value` set on it; raises RecipeError."""
     for override in overrides:
-        try:
-            _set(values, override)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"{override!r}: not YAML: {' '.join(str(error).split())}") from error
+        _set(values, override)
     return validated(values, source)
 
 
@@ -59,8 +51,8 @@ def validated(values: Any, source: str) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {fault['input']!r})"
-            + _near(fault["loc"])
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} "
+            f"(got {short(repr(fault['input']))})" + _near(fault["loc"])
             for fault in error.errors()
         )
         raise RecipeError(f"{source}: {faults}") from error
@@ -86,7 +78,7 @@ def _read(name_or_path: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path.resolve() in above:
         chain = " -> ".join(p.stem for p in (*above, path))
         raise RecipeError(f"recipe {above[0]}: its bases go round in a circle: {chain}")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = read_yaml(path, RecipeError)
     if not isinstance(values, dict):
         raise RecipeError(f"recipe {path}: not a mapping of fields")
     values.setdefault("name", path.stem)
@@ -129,4 +121,4 @@ def _set(values: dict[str, Any], override: str) -> None:
         values = values.setdefault(folder, {})
         if not isinstance(values, dict):
             raise RecipeError(f"{override!r}: {folder} is a value, not a group of fields")
-    values[last] = yaml.safe_load(value)
+    values[last] = parse_yaml(value, repr(override), RecipeError)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any, Literal, TextIO
 
 import numpy as np
 
-from poised.files import sync, write_text
+from poised.files import sync, unlink_link, write_text
+from poised.reading import json_text
 from poised.types import ImagePoses, Skeleton
 
 Format = Literal["coco", "jsonl", "csv"]
@@ -39,6 +39,7 @@ class ResultWriter:
         folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> ResultWriter:
+        unlink_link(self.partial)
         self.file: TextIO = self.partial.open(
             "w", encoding="utf-8", errors="surrogateescape", newline=""
         )
@@ -78,7 +79,7 @@ class ResultWriter:
                 )
             else:
                 comma = ("," if self.people else "") + "\n" if self.style == "coco" else ""
-                self.file.write(comma + json.dumps(record) + ("" if comma else "\n"))
+                self.file.write(comma + json_text(record) + ("" if comma else "\n"))
             self.people += 1
 
     def __exit__(
@@ -93,7 +94,7 @@ class ResultWriter:
             self.file.close()
             if kind is None:
                 sync(self.partial)  # what it is made of may be removed then
-                notes = json.dumps(self.skeleton.to_dict(), indent=1) + "\n"
+                notes = json_text(self.skeleton.to_dict(), indent=1) + "\n"
                 write_text(self.path.with_name("skeleton.json"), notes)
                 os.replace(self.partial, self.path)
                 sync(self.path.parent)

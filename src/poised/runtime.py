@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import sys
 import threading
@@ -18,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poised.at_once import cores
+from poised.model_fields import ModelError as ModelError
+from poised.model_fields import output_names, parse_own
 
 Engine = Literal["auto", "openvino", "onnx", "torch"]
 ENGINES: tuple[Engine, ...] = ("auto", "openvino", "onnx", "torch")
@@ -31,11 +32,8 @@ TORCHSCRIPT = (".pt", ".torchscript")  # ends of file names
 READ_BY: dict[str, Engine] = {".safetensors": "torch", ".xml": "openvino"}
 READ_BY |= dict.fromkeys(TORCHSCRIPT, "torch")
 ONNX_TYPES = {"tensor(float16)": np.float16, "tensor(int32)": np.int32, "tensor(uint8)": np.uint8}
+LARGEST = 1e9  # of a network's answers, so that no square overflows
 Run = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
-
-
-class ModelError(ValueError):
-    """A model that cannot be used: names the file, what is wrong, and what to do."""
 
 
 def bundled_models() -> list[str]:
@@ -151,7 +149,21 @@ class Session:
         with self._named():
             self._compile: Callable[[int], Run] = opener(threads)  # for so many callers at once
             self._run = self._compile(self.callers)
+        if self.metadata:
+            self._check_own()
         self._process = os.getpid()
+
+    def _check_own(self) -> None:
+        """Raise ModelError where the metadata of a model of ours does not fit its graph."""
+        width, height = self.metadata["input_wh"]
+        wanted = (height, width, 3) if self.metadata.get("nhwc") else (3, height, width)
+        there = self.input_shape[1:]
+        if len(there) != 3 or any(b not in (None, a) for a, b in zip(wanted, there, strict=True)):
+            raise ModelError(f"{self.path}: takes images {there}, its metadata say {wanted}")
+        names = self.metadata.get("roles", {name: name for name in output_names(self.metadata)})
+        absent = [name for name in names.values() if name not in self.output_shapes]
+        if absent:
+            raise ModelError(f"{self.path}: gives {', '.join(self.output_shapes)}, no {absent[0]}")
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -182,6 +194,14 @@ class Session:
             # never freed: what is left of its threads would be waited for, for ever
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._run))
             self._open(1 if self.engine == "torch" else self.threads)  # OpenMP has no threads here
+        with self._named():
+            found = self._answers(images)
+        for name, values in found.items():
+            if values.size and not -LARGEST < values.min() <= values.max() < LARGEST:  # NaN too
+                raise ModelError(f"{self.path}: its output {name} has what is no finite number")
+        return found
+
+    def _answers(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         fixed = self.input_shape[0] if self.input_shape else None
         if fixed is None or fixed == len(images):
             found = self._run(images)
@@ -199,9 +219,8 @@ class Session:
             raise ModelError(f"{self.path}: its weights, {weights.name}, are not beside it")
         model = core.read_model(self.path)
         if model.has_rt_info(["framework", "poised"]):
-            self.metadata = _parse(
-                model.get_rt_info(["framework", "poised"]).astype(str), self.path
-            )
+            notes = model.get_rt_info(["framework", "poised"]).astype(str)
+            self.metadata = parse_own(notes, str(self.path))
         self._describe([(i.get_any_name(), i.get_partial_shape()) for i in model.inputs])
         self.input_dtype = np.dtype(model.inputs[0].get_element_type().to_dtype())
         for output in model.outputs:
@@ -257,7 +276,7 @@ class Session:
         first = opened(self.callers)
         notes = first.get_modelmeta().custom_metadata_map
         if "poised" in notes:
-            self.metadata = _parse(notes["poised"], self.path)
+            self.metadata = parse_own(notes["poised"], str(self.path))
         self._describe([(i.name, i.shape) for i in first.get_inputs()])
         self.input_dtype = np.dtype(ONNX_TYPES.get(first.get_inputs()[0].type, np.float32))
         for output in first.get_outputs():
@@ -323,23 +342,9 @@ class Session:
         self.input_name, self.input_shape = inputs[0][0], _free(inputs[0][1])
 
 
-def output_names(metadata: dict[str, Any]) -> list[str]:
-    """What a model of ours gives, in order."""
-    usual = ["scores", "boxes"] if metadata["kind"] == "detector" else ["heatmaps"]
-    return list(metadata.get("roles", usual))
-
-
 def _free(shape: Any) -> tuple[int | None, ...]:
     """An engine's shape as numbers, None where a dimension is free; () where their count is."""
     if getattr(getattr(shape, "rank", None), "is_dynamic", False):
         return ()
     sides = [side.get_length() if getattr(side, "is_static", False) else side for side in shape]
     return tuple(side if isinstance(side, int) else None for side in sides)
-
-
-def _parse(text: str, path: Path) -> dict[str, Any]:
-    try:
-        values: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ModelError(f"{path}: its `poised` metadata is not JSON: {error}") from error
-    return values

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from poised.files import link_or_copy, written_whole
 from poised.folder_run import (
     PICTURES,
+    SHARD,
     Run,
     RunError,
     Totals,
@@ -22,7 +22,7 @@ from poised.folder_run import (
 
 def shard_folder(out: Path, shard: str) -> Path:
     """Of shard "i/n", 1 to n, in the folder that all are told; ValueError where it is none."""
-    found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", shard)
+    found = SHARD.fullmatch(shard)
     if found is None or int(found[1]) > int(found[2]):
         raise ValueError(f"--shard is {shard}, expected i/n: of eight 1/8, 2/8 and so on to 8/8")
     return out / f"shard-{found[1]}-of-{found[2]}"
@@ -80,6 +80,8 @@ def _link_pictures(source: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
     with os.scandir(source) as pictures:
         for picture in pictures:
+            if not picture.is_file(follow_symlinks=False):
+                continue  # a link may lead to anything
             with written_whole(target / picture.name) as partial:
                 partial.unlink(missing_ok=True)
                 link_or_copy(Path(picture.path), partial)

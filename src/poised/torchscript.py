@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from poised.files import written_whole
-from poised.runtime import ModelError
+from poised.model_fields import ModelError, parse_own
+from poised.reading import json_text
 
 NOTES = "poised.json"  # the file inside that holds the metadata
 
@@ -27,7 +27,7 @@ def write_torchscript(
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         traced = torch.jit.trace(module, (images,), check_trace=False)  # type: ignore[no-untyped-call]
     with written_whole(out) as partial:
-        torch.jit.save(traced, str(partial), _extra_files={NOTES: json.dumps(metadata)})
+        torch.jit.save(traced, str(partial), _extra_files={NOTES: json_text(metadata)})
     return out
 
 
@@ -51,4 +51,6 @@ def open_torchscript(path: Path, device: torch.device) -> tuple[nn.Module, dict[
     module: nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
         str(path), map_location=device, _extra_files=notes
     )
-    return module.eval(), json.loads(notes[NOTES])
+    found: Any = notes[NOTES]  # torch gives bytes
+    text = found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
+    return module.eval(), parse_own(text, str(path))

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from poised.files import write_bytes
+from poised.reading import json_text, nulled
 
 METRICS, VALIDATION = "metrics", "validation"
 Show = Callable[[float, int, int, float, float, float | None], None]
@@ -62,7 +63,7 @@ class TrainingLog:
                 writer.writeheader()
             writer.writerow(row)
         with (self.folder / f"{name}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json_text(nulled(row)) + "\n")
 
     def cut(self, step: int) -> None:
         """Take the rows after `step` out of the tables: a run goes on there, and writes them again.

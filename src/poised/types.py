@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
+
+from poised.reading import parse_yaml, read_yaml, short
 
 Side = Literal["left", "right", "middle"]
 
@@ -69,9 +70,9 @@ class Skeleton:
                     raise SkeletonError(
                         f"skeleton {self.name!r}: {field} has {k}, of {count} keypoints"
                     )
+        if not ((np.asarray(self.sigmas) > 1e-6) & (np.asarray(self.sigmas) < 1e3)).all():
+            raise SkeletonError(f"skeleton {self.name!r}: sigmas must be positive, and below 1000")
         _frozen(self, "sigmas", (count,), np.float32)
-        if not (self.sigmas > 0).all():
-            raise SkeletonError(f"skeleton {self.name!r}: sigmas must be positive")
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -112,32 +113,33 @@ class Skeleton:
         missing = [field for field in fields if field not in values]
         if missing:
             raise SkeletonError(f"{source}: no {', '.join(missing)}; it needs {', '.join(fields)}")
-        try:
-            place = {name: k for k, name in enumerate(values["keypoints"])}
-        except TypeError as error:
-            raise SkeletonError(f"{source}: keypoints is not a list of names") from error
+        names = values["keypoints"]
+        if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+            raise SkeletonError(f"{source}: keypoints is not a list of names")
+        place = {name: k for k, name in enumerate(names)}
 
-        def index(field: str, name: str) -> int:
-            if name not in place:
-                raise SkeletonError(f"{source}: {field} names {name!r}, which is no keypoint")
+        def index(field: str, name: Any) -> int:
+            if not isinstance(name, str) or name not in place:
+                named = short(repr(name))
+                raise SkeletonError(f"{source}: {field} names {named}, which is no keypoint")
             return place[name]
 
         try:
             return cls(
                 name=str(values["name"]),
-                keypoints=tuple(values["keypoints"]),
+                keypoints=tuple(names),
                 pairs=tuple((index("pairs", a), index("pairs", b)) for a, b in values["pairs"]),
                 limbs=tuple((index("limbs", a), index("limbs", b)) for a, b in values["limbs"]),
                 groups={
-                    part: tuple(index("groups", name) for name in names)
-                    for part, names in values["groups"].items()
+                    str(part): tuple(index("groups", name) for name in those)
+                    for part, those in values["groups"].items()
                 },
-                sigmas=np.asarray(values["sigmas"], np.float32),
+                sigmas=np.asarray(values["sigmas"], np.float64),
             )
-        except SkeletonError:
-            raise
-        except (TypeError, ValueError, AttributeError) as error:
-            raise SkeletonError(f"{source}: {error}") from error
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            if str(error).startswith(source):
+                raise
+            raise SkeletonError(f"{source}: {short(error)}") from error
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Skeleton:
@@ -155,16 +157,13 @@ class Skeleton:
         if path.suffix in (".yaml", ".yml"):
             if not path.is_file():
                 raise SkeletonError(f"no skeleton file {path}")
-            text = path.read_text(encoding="utf-8")
+            values = read_yaml(path, SkeletonError)
         else:
             known = sorted(f.name.removesuffix(".yaml") for f in folder.iterdir())
             if str(name_or_path) not in known:
                 raise SkeletonError(f"no skeleton {str(name_or_path)!r}; known: {', '.join(known)}")
             text = (folder / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-        try:
-            values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise SkeletonError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+            values = parse_yaml(text, str(path), SkeletonError)
         if not isinstance(values, dict):
             raise SkeletonError(
                 f"{path}: expected a mapping of fields, got {type(values).__name__}"

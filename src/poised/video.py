@@ -29,6 +29,11 @@ LEAST_MISSING = 0.1  # seconds at its end that a clip is not told off for
 USUAL_RATE = Fraction(30)  # frames a second, where a stream says nothing
 HIGH_DEFINITION = 720  # rows, from which untagged colours are BT.709's by custom
 UNSPECIFIED, BT709 = 2, 1  # FFmpeg's numbers of colour spaces; to its scaler BT.709 is 1 too
+# FFmpeg's readers of files: none of a playlist, which would open other files and addresses
+FILES = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,mxf,nut,"
+    "ivf,wtv,dv,h264,hevc,av1,obu,m4v,mjpeg,rm,swf,yuv4mpegpipe,webp_anim"
+)
 Image = NDArray[np.uint8]
 Item = TypeVar("Item")
 
@@ -160,7 +165,9 @@ def open_container(source: str | Path) -> Any:
     name = shown(source)
     try:
         if not is_live(source):
-            return av.open(str(source))
+            return av.open(
+                str(source), options={"format_whitelist": FILES}, metadata_errors="replace"
+            )
         if str(source).startswith(CAMERA):
             return _camera(str(source))
         options = {"rtsp_transport": "tcp"} if str(source).startswith("rtsp") else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Literal
 
 from poised.files import write_text, written_whole
 from poised.follow import FramePoses
+from poised.reading import json_text
 from poised.results import pose_records
 from poised.types import Skeleton
 
@@ -66,13 +66,13 @@ def video_results(
     with written_whole(path) as partial:
         with WRITERS[style](partial, skeleton) as write:
             yield VideoResults(path, write)
-        write_text(folder / "skeleton.json", json.dumps(skeleton.to_dict(), indent=1) + "\n")
+        write_text(folder / "skeleton.json", json_text(skeleton.to_dict(), indent=1) + "\n")
 
 
 @contextmanager
 def _jsonl(path: Path, skeleton: Skeleton) -> Iterator[Write]:
     with path.open("w", encoding="utf-8", errors="surrogateescape") as file:
-        yield lambda record: print(json.dumps(record), file=file)
+        yield lambda record: print(json_text(record), file=file)
 
 
 @contextmanager

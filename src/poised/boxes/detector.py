@@ -50,6 +50,11 @@ class Detector:
         if threshold is not None and not 0 <= threshold <= 1:  # NaN too
             raise ModelError(f"a detector's threshold is {threshold}, must lie between 0 and 1")
         self.session = Session(name_or_path, engine, threads)
+        if len(self.session.input_shape) != 4:
+            raise ModelError(
+                f"{self.session.path}: its input is {list(self.session.input_shape)}, expected "
+                "images (N, 3, H, W)"
+            )
         self.kind = _kind(self.session)
         notes = self.session.metadata
         own = self.kind == "own"

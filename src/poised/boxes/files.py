@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from poised.reading import read_json
 from poised.types import Boxes
 
 SMALLEST, LARGEST = 1e-6, 1e9  # of a box's numbers
@@ -29,14 +29,7 @@ def read_boxes(
     names: file names by image id, for a detector's COCO results file, which has an `image_id`
     instead; category: of which only the boxes of that `category_id` count. Raises BoxFileError.
     """
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BoxFileError(f"{path}: no such box file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BoxFileError(f"{path}: cannot be read: {error}") from error
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise BoxFileError(f"{path}: not JSON, or cut short: {error}") from error
+    records = read_json(path, BoxFileError, "box file")
     if not isinstance(records, list):
         raise BoxFileError(f"{path}: expected a list of boxes, got {type(records).__name__}")
     found: dict[str, list[tuple[list[float], float]]] = {}

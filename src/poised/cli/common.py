@@ -16,7 +16,6 @@ app = typer.Typer(
     help="Find people in images and say where their joints are; train and compare the networks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 

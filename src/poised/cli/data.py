@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from poised.cli.common import DATA_SETS, app, checked_out, errors, extra, number
+from poised.reading import json_text
 
 data_app = typer.Typer(help="Look at a data set: its faults, its people, another form of it.")
 app.add_typer(data_app, name="data", no_args_is_help=True)
@@ -92,7 +92,7 @@ def convert(
         checked_out(out)
         if to == "coco":
             people, values = as_coco(dataset, folder, split, skeleton)
-            write_text(out, json.dumps(values))
+            write_text(out, json_text(values))
         elif to not in WRITERS:
             raise ValueError(f"--to is {to!r}, expected coco, {', '.join(WRITERS)}")
         else:

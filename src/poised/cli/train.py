@@ -18,6 +18,7 @@ from poised.cli.common import (
     print_table,
     training,
 )
+from poised.reading import json_text
 
 
 @app.command()
@@ -166,8 +167,6 @@ def cost(
 ) -> None:
     """Count parameters, multiplications and activations, beside what was published."""
     with errors(), extra("train"):
-        import json
-
         from rich.table import Table
 
         from poised.cost import measure_cost
@@ -183,7 +182,7 @@ def cost(
             table.add_row(row.recipe, *figures, published, row.why)
         print_table(table)
         if out is not None:
-            out.write_text(json.dumps([row.as_dict() for row in costs], indent=1), "utf-8")
+            out.write_text(json_text([row.as_dict() for row in costs], indent=1), "utf-8")
             typer.echo(f"figures -> {out}")
 
 

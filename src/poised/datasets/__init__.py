@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,9 +25,10 @@ from poised.datasets.flic import read_flic
 from poised.datasets.lsp import read_lsp
 from poised.datasets.lspet import read_lspet
 from poised.datasets.mpii import read_mpii
-from poised.datasets.person import DatasetError, Person, cut_part
+from poised.datasets.person import DatasetError, Person, check_numbers, cut_part
 from poised.datasets.yolo import mind_the_flip, names_of_yolo, read_yolo
 from poised.packs import PACK
+from poised.reading import read_json, short
 from poised.types import Skeleton
 
 
@@ -80,6 +80,7 @@ def read_people(
     part, count = cut_part(split)
     with _form_of(dataset, root, split):
         people = known(dataset).read(root, part)[:count]
+        check_numbers(people, root)
         own = names_of(dataset, root, part, skeleton)
     theirs, named = Skeleton.load(own), Skeleton.load(skeleton or own)
     if dataset == "yolo":
@@ -98,7 +99,7 @@ def names_of(dataset: str, root: Path, split: str, otherwise: str | None = None)
     if dataset != "coco":
         return its.skeleton
     path = annotation_file(root, cut_part(split)[0])
-    values = json.loads(path.read_text("utf-8"))
+    values = read_json(path, DatasetError)
     own = skeleton_of(values, str(path)) if isinstance(values, dict) else None
     usual = Skeleton.load(its.skeleton).keypoints
     return its.skeleton if own is None or same_names(own.keypoints, usual) else str(path)
@@ -207,7 +208,7 @@ def _form_of(dataset: str, root: Path, split: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise DatasetError(
-            f"{root}: {split} is not of {dataset}'s form: {type(error).__name__}: {error}"
+            f"{root}: {split} is not of {dataset}'s form: {type(error).__name__}: {short(error)}"
         ) from error
 
 

@@ -7,7 +7,6 @@ HEAD nor LOWER knows is "upper"; OKS's sigmas are COCO's for its own keypoints, 
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from poised.reading import read_json
 from poised.types import Skeleton, SkeletonError
 
 SIGMA = 0.079  # what CrowdPose's evaluator takes where COCO has none: for head and neck
@@ -53,10 +53,7 @@ def _load(path: Path, changed: int, size: int) -> Skeleton:
 
 
 def _of_coco(path: Path) -> Skeleton:
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SkeletonError(f"{path}: not JSON, or cut short: {error}") from error
+    values = read_json(path, SkeletonError)
     found = skeleton_of(values, str(path)) if isinstance(values, dict) else None
     if found is None:
         raise SkeletonError(f"{path}: no category names keypoints, as COCO's `person` does")
@@ -89,7 +86,11 @@ def skeleton_named(
     """A skeleton without limbs of keypoints of which the names alone are known.
 
     pairs: what a mirror exchanges, where that is known too; else it is read off the names.
+
+    Raises SkeletonError that names the source.
     """
+    if not names or len(set(names)) < len(names):
+        raise SkeletonError(f"{source}: its keypoints' names must be there and differ")
     words = [words_of(name) for name in names]
     by_name = _pairs(words)
     known = _coco_sigmas()

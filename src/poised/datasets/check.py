@@ -93,7 +93,7 @@ def _crossed(person: Person, skeleton: Skeleton) -> list[str]:
     for left, right in skeleton.pairs:
         name = skeleton.keypoints[left].removeprefix("left_")
         if name in ("shoulder", "hip") and person.visible[[left, right]].all():
-            spans[name] = (person.xy[left, 0] - person.xy[right, 0]) / max(person.xywh[2:])
+            spans[name] = (person.xy[left, 0] - person.xy[right, 0]) / max(1.0, *person.xywh[2:])
     if len(spans) < 2 or min(map(abs, spans.values())) < WIDE:
         return []
     return list(spans) if spans["shoulder"] * spans["hip"] < 0 else []

@@ -10,7 +10,6 @@ the same of `test2017` for `test-dev2017`, `images/` or root; or else all in `im
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -20,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from poised.datasets.person import ENLARGE, DatasetError, Person, joints_box
+from poised.datasets.person import ENLARGE, LARGEST, DatasetError, Person, joints_box
 from poised.images import image_size
 from poised.packs import PACK, open_pack
+from poised.reading import read_json, short
 from poised.types import Skeleton
 
 AREA = 0.53  # of a box: what CrowdPose's evaluator takes for a person's area
@@ -35,6 +35,7 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
     "bbox": lambda v: v in (None, []) or (isinstance(v, list) and len(v) == 4),
     "keypoints": lambda v: v is None or (isinstance(v, list) and len(v) % 3 == 0),
     "num_keypoints": lambda v: v is None or isinstance(v, int),
+    "iscrowd": lambda v: v in (None, 0, 1),
 }
 log = logging.getLogger(__name__)
 
@@ -63,10 +64,7 @@ def read_annotations(root: Path, split: str) -> tuple[dict[str, Any], Path]:
     DatasetError naming file, record and field.
     """
     path = annotation_file(root, split)
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: not JSON, or cut short: {error}") from error
+    values = read_json(path, DatasetError)
     if not isinstance(values, dict):
         raise DatasetError(f"{path}: needs images and annotations")
     if path.name.startswith("image_info_"):  # COCO's form of a part whose labels are not public
@@ -139,6 +137,13 @@ def _check(values: dict[str, Any], path: Path) -> None:
     for index, image in enumerate(values["images"]):
         if not isinstance(image.get("id"), int) or not isinstance(image.get("file_name"), str):
             raise DatasetError(f"{path}: images[{index}] needs an id and a file_name")
+        if not _finite([image.get("crowdIndex", 0)]):
+            raise DatasetError(f"{path}: images[{index}].crowdIndex is {short(image)}")
+    rows = values.get("categories") or []
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and isinstance(row.get("id"), int) for row in rows
+    ):
+        raise DatasetError(f"{path}: categories is no list of objects with an id")
     known = {image["id"] for image in values["images"]}
     keypoints = None
     for index, annotation in enumerate(values["annotations"]):
@@ -186,20 +191,20 @@ def _check_numbers(rows: list[Any], name: str, path: Path) -> None:
     odd: list[int] = []
     try:
         array = np.array(rows, np.float64).reshape(len(rows), -1) if rows else np.zeros((0, 1))
-        odd = np.flatnonzero(~np.isfinite(array).all(1)).tolist()
+        odd = np.flatnonzero(~(np.abs(array) < LARGEST).all(1)).tolist()  # NaN too
     except (TypeError, ValueError, OverflowError):
-        odd = [i for i, row in enumerate(rows) if not _numbers(row)]
+        odd = [i for i, row in enumerate(rows) if not _finite(row)]
     if odd:
         others = f" (and {len(odd) - 1} other records: {odd[1:6]})"
         raise DatasetError(
-            f"{path}: annotations[{odd[0]}].{name} has what is no finite number"
+            f"{path}: annotations[{odd[0]}].{name} has what is no finite number of pixels"
             + (others if len(odd) > 1 else "")
         )
 
 
-def _numbers(row: Any) -> bool:
+def _finite(row: Any) -> bool:
     try:
-        return bool(np.isfinite(np.array(row, np.float64)).all())
+        return bool((np.abs(np.array(row, np.float64)) < LARGEST).all())
     except (TypeError, ValueError, OverflowError):
         return False
 

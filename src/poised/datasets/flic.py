@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from poised.datasets.matlab import numbers, read_matlab, structs_of
 from poised.datasets.person import DatasetError, Person, check_split
 
 # of FLIC's 29 columns, those of the skeleton `flic`: left and right shoulder, elbow, wrist; hips;
@@ -30,18 +31,15 @@ def read_flic(root: Path, split: str) -> list[Person]:
 
     split: "train" or "test". Raises FileNotFoundError or DatasetError naming file and record.
     """
-    from scipy.io import loadmat  # only training and evaluation read MATLAB files
-
     check_split(split, ("train", "test"), root)
     path = root / "examples.mat"
     if not path.is_file():
         raise FileNotFoundError(f"no {path}: FLIC's folder holds examples.mat and images/")
-    examples = np.atleast_1d(loadmat(path, squeeze_me=True, struct_as_record=False)["examples"])
     people = []
-    for index, example in enumerate(examples):
-        if not bool(getattr(example, f"is{split}")):
+    for index, example in enumerate(structs_of(read_matlab(path, "examples", structs=True), path)):
+        if not example.get(f"is{split}"):
             continue
-        coords = np.asarray(example.coords, np.float64)
+        coords = numbers(example.get("coords"))
         if coords.shape != (2, 29):
             raise DatasetError(
                 f"{path}: examples({index + 1}).coords is {coords.shape}, expected (2, 29)"
@@ -51,8 +49,8 @@ def read_flic(root: Path, split: str) -> list[Person]:
         if not labelled.any():
             continue
         xy = np.where(labelled[:, None], xy, 0.0)
-        image = root / "images" / str(example.filepath)
-        torso = np.asarray(getattr(example, "torsobox", np.nan), np.float64)
+        image = root / "images" / str(example.get("filepath"))
+        torso = numbers(example.get("torsobox"))
         if torso.shape != (4,) or not (torso[2:] > torso[:2]).all():
             raise DatasetError(
                 f"{path}: examples({index + 1}).torsobox is {torso}, expected x1, y1, x2, y2"

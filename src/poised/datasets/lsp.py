@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from poised.datasets.matlab import numbers_of
 from poised.datasets.person import DatasetError, Person, check_split, joints_box
 
 TRAIN = 1000  # images, the first
@@ -24,13 +25,11 @@ def read_lsp(root: Path, split: str) -> list[Person]:
 
     split: "train" or "test". Raises FileNotFoundError or DatasetError naming the file.
     """
-    from scipy.io import loadmat  # only training and evaluation read MATLAB files
-
     check_split(split, ("train", "test"), root)
     path = root / "joints.mat"
     if not path.is_file():
         raise FileNotFoundError(f"no {path}: LSP's folder holds joints.mat and images/")
-    joints = loadmat(path)["joints"]
+    joints = numbers_of(path, "joints")
     if joints.ndim != 3 or joints.shape[:2] != (3, 14):
         raise DatasetError(f"{path}: joints has shape {joints.shape}, expected (3, 14, N)")
     people = []

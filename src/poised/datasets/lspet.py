@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from poised.datasets.person import Person, check_split, joints_box
+from poised.datasets.matlab import numbers_of
+from poised.datasets.person import DatasetError, Person, check_split, joints_box
 
 LEAST_JOINTS = 4  # fewer give no box worth cutting
 HELD_OUT = 500  # images at the end, never trained on
@@ -23,17 +23,15 @@ def read_lspet(root: Path, split: str) -> list[Person]:
 
     LSPET has no official test part: "test" is the last 500 images, "train" all others, "all" both.
     The box is the visible joints' box enlarged by 25% a side. Raises FileNotFoundError or
-    ValueError naming the file.
+    DatasetError naming the file.
     """
-    from scipy.io import loadmat  # only training and evaluation read MATLAB files
-
     check_split(split, ("train", "test", "all"), root)
     path = root / "joints.mat"
     if not path.is_file():
         raise FileNotFoundError(f"no {path}: LSPET's folder holds joints.mat and images/")
-    joints: NDArray[np.float64] = loadmat(path)["joints"]
+    joints = numbers_of(path, "joints")
     if joints.ndim != 3 or joints.shape[:2] != (14, 3):
-        raise ValueError(f"{path}: joints has shape {joints.shape}, expected (14, 3, N)")
+        raise DatasetError(f"{path}: joints has shape {joints.shape}, expected (14, 3, N)")
     first_test = joints.shape[2] - HELD_OUT
     people = []
     for index, (x, y, seen) in enumerate(joints.transpose(2, 1, 0)):

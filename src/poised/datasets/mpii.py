@@ -8,7 +8,6 @@ everybody; with both in the folder the JSON form's people get their head boxes. 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from poised.datasets.matlab import numbers, read_matlab, structs_of
 from poised.datasets.person import DatasetError, Person
+from poised.reading import read_json, short
 
 MATLAB = "mpii_human_pose_v1_u12_1.mat"
 JOINTS = 16
@@ -48,10 +49,9 @@ def read_mpii(root: Path, split: str) -> list[Person]:
 
 
 def _read_json(root: Path, path: Path) -> list[Person]:
-    try:
-        records = json.loads(path.read_text("utf-8"))
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{path}: not JSON, or cut short: {error}") from error
+    records = read_json(path, DatasetError)
+    if not isinstance(records, list):
+        raise DatasetError(f"{path}: expected a list of people, got {type(records).__name__}")
     images = root / "images" if (root / "images").is_dir() else root
     numbers: dict[str, int] = {}
     people = []
@@ -62,7 +62,7 @@ def _read_json(root: Path, path: Path) -> list[Person]:
             box = _box(np.array(record["center"], np.float64), float(record["scale"]))
             name = str(record["image"])
         except (KeyError, TypeError, ValueError) as error:
-            raise DatasetError(f"{path}: record {index}: {error!r}") from error
+            raise DatasetError(f"{path}: record {index}: {short(repr(error))}") from error
         number = numbers.setdefault(name, len(numbers) + 1)
         people.append(Person(images / name, box, xy, visible, image_id=number))
     return people
@@ -88,41 +88,42 @@ def _middle(person: Person) -> NDArray[np.float64]:
 
 
 def _read_matlab(root: Path, path: Path) -> list[Person]:
-    from scipy.io import loadmat  # only training and evaluation read MATLAB files
-
     if not path.is_file():
         raise FileNotFoundError(f"no {path}: MPII's annotation as its site gives it")
-    release = loadmat(path, squeeze_me=True, struct_as_record=False)["RELEASE"]
+    (release,) = structs_of(read_matlab(path, "RELEASE", structs=True), path) or [{}]
+    images = structs_of(release.get("annolist"), path)
+    trained = numbers(release.get("img_train")).ravel()
+    if len(trained) != len(images):
+        raise DatasetError(f"{path}: annolist has {len(images)} images, img_train {len(trained)}")
     people = []
-    for index, (image, trains) in enumerate(
-        zip(np.atleast_1d(release.annolist), np.atleast_1d(release.img_train), strict=True)
-    ):
-        if not trains:
-            continue
-        for rect in np.atleast_1d(image.annorect):
-            person = _person(rect, root / "images" / str(image.image.name), index + 1)
+    for index in np.flatnonzero(trained):
+        image = images[index]
+        (named,) = structs_of(image.get("image"), path) or [{}]
+        for rect in structs_of(image.get("annorect"), path):
+            person = _person(rect, root / "images" / str(named.get("name")), int(index) + 1, path)
             if person is not None:
                 people.append(person)
     return people
 
 
-def _person(rect: Any, image: Path, image_id: int) -> Person | None:
+def _person(rect: dict[str, Any], image: Path, image_id: int, path: Path) -> Person | None:
     """One annorect; None where it has no keypoints, as many of the background have."""
-    points = getattr(getattr(rect, "annopoints", None), "point", None)
-    if points is None or not hasattr(rect, "objpos") or not hasattr(rect.objpos, "x"):
+    labelled, place = rect.get("annopoints"), rect.get("objpos")
+    points = labelled.get("point") if isinstance(labelled, dict) else None
+    if points is None or not isinstance(place, dict) or "x" not in place:
         return None
     xy = np.zeros((JOINTS, 2))
     visible, hidden = np.zeros(JOINTS, np.bool_), np.zeros(JOINTS, np.bool_)
-    for point in np.atleast_1d(points):
-        joint = int(point.id)
-        xy[joint] = point.x - 1, point.y - 1
+    for point in structs_of(points, path):
+        joint = int(point["id"])
+        xy[joint] = point["x"] - 1, point["y"] - 1
         visible[joint] = True
-        seen = str(getattr(point, "is_visible", ""))  # of 0, 1, "0", "1", or an empty array
+        seen = str(point.get("is_visible", ""))  # of 0, 1, "0", "1", or an empty array
         hidden[joint] = seen in ("0", "0.0")
-    corners = np.array([rect.x1, rect.y1, rect.x2, rect.y2], np.float64)
+    corners = np.array([rect[side] for side in ("x1", "y1", "x2", "y2")], np.float64)
     return Person(
         image,
-        _box(np.array([rect.objpos.x, rect.objpos.y], np.float64), float(rect.scale)),
+        _box(np.array([place["x"], place["y"]], np.float64), float(rect["scale"])),
         xy,
         visible,
         occluded=hidden,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,6 +11,7 @@ from poised.datasets.person import DatasetError, Person
 from poised.files import folder_written_whole, write_text
 from poised.images import read_bytes
 from poised.packs import PACK, write_pack
+from poised.reading import json_text
 
 
 def pack_people(
@@ -34,7 +34,7 @@ def pack_people(
     with folder_written_whole(out) as folder:
         write_pack(folder / PACK, ((name, read_bytes(file)) for name, file in files.items()))
         annotation = values | {"images": [image for image, _ in images]}
-        write_text(folder / _annotation(split), json.dumps(annotation))
+        write_text(folder / _annotation(split), json_text(annotation))
     return len(people), len(files)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+LARGEST = 1e9  # of coordinates, so that no square overflows; areas of real images are below, too
 ENLARGE = 0.25  # of the joints' box, on each side, where a data set has no boxes
 
 
@@ -61,6 +63,18 @@ def joints_box(xy: NDArray[np.float64], visible: NDArray[np.bool_]) -> NDArray[n
     low, high = xy[visible].min(0), xy[visible].max(0)
     margin = np.maximum(ENLARGE * (high - low), 8)
     return np.concatenate([low - margin, high - low + 2 * margin])
+
+
+def check_numbers(people: Sequence[Person], root: Path) -> None:
+    """Raise DatasetError that names the first with a number that cannot be of an image's pixels."""
+    for record, person in enumerate(people):
+        sizes = [person.area or 0.0, person.head_size or 0.0]
+        numbers = np.concatenate([person.xywh, person.xy[person.visible].ravel(), sizes])
+        if not (np.abs(numbers) < LARGEST).all():  # NaN too
+            raise DatasetError(
+                f"{root}: person {record} ({person.image.name}): box {person.xywh.tolist()}, or a "
+                "joint of it, is no finite number of pixels"
+            )
 
 
 def check_split(split: str, known: tuple[str, ...], root: Path) -> None:

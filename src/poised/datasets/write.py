@@ -8,7 +8,6 @@ torsos, which are made of a box's middle and longer side.
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Callable, Sequence
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from poised.datasets.flic import COLUMNS, TORSOS
 from poised.datasets.mpii import LOWER, SIDE
 from poised.datasets.person import DatasetError, Person
+from poised.reading import json_text
 
 
 def mpii_json(people: Sequence[Person], train: bool) -> bytes:
@@ -35,7 +35,7 @@ def mpii_json(people: Sequence[Person], train: bool) -> bytes:
                 "joints_vis": person.visible.astype(int).tolist(),
             }
         )
-    return json.dumps(records).encode()
+    return json_text(records).encode()
 
 
 def lsp_mat(people: Sequence[Person], train: bool) -> bytes:

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from poised.datasets.categories import skeleton_named
 from poised.datasets.person import DatasetError, Person
 from poised.images import SUFFIXES, image_size
+from poised.reading import read_yaml, short
 from poised.types import Skeleton
 
 BOX = 5  # numbers of a line before the keypoints: the class and the box
@@ -99,10 +99,7 @@ def description(root: Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path, DatasetError)
     if not isinstance(values, dict):
         raise DatasetError(f"{path}: not a mapping of fields")
     return values
@@ -170,7 +167,7 @@ def _rows(path: Path, joints: int, numbers: int) -> list[list[float]]:
         try:
             row = [float(word) for word in line.split()]
         except ValueError as error:
-            raise DatasetError(f"{where} {error}") from error
+            raise DatasetError(f"{where} {short(error)}") from error
         if len(row) != wanted:
             raise DatasetError(
                 f"{where} {len(row)} numbers, expected {wanted}: class, box, {joints} keypoints of "

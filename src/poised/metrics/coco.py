@@ -6,8 +6,6 @@ the two data sets' conventions: COCO takes the annotated area, CrowdPose 0.53 x 
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +16,8 @@ from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
 from poised.datasets.coco import AREA
+from poised.datasets.person import LARGEST
+from poised.reading import read_json
 
 KEPT = 20  # detections an image, COCO's rule
 CROWDED = (0.2, 0.8)  # crowd index: easy below the first, hard from the second; the official code's
@@ -35,12 +35,7 @@ def evaluator_name() -> str:
 
 def read_results(path: Path) -> list[dict[str, Any]]:
     """A JSON list of results; ResultsError for a file that is not one."""
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise ResultsError(f"{path}: no such results file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ResultsError(f"{path}: not JSON, or cut short: {error}") from error
+    values = read_json(path, ResultsError, "results file")
     if not isinstance(values, list) or not all(isinstance(v, dict) for v in values):
         raise ResultsError(f"{path}: expected a list of results")
     return values
@@ -98,7 +93,7 @@ def check_results(
 def _finite(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) if isinstance(value, float) else abs(value) < 1e300
+    return abs(value) < LARGEST  # NaN is not
 
 
 def oks_figures(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +29,7 @@ from poised.metrics.pck import (
     torso_length,
 )
 from poised.predict import Predictor
+from poised.reading import json_text, nulled
 from poised.types import Skeleton
 
 PCK_FRACTION = 0.2
@@ -66,9 +65,12 @@ class Evaluation:
 
     def write(self, path: Path) -> None:
         """As JSON, whole or not at all; a figure of a joint that nobody has is null."""
-        known = {name: None if math.isnan(v) else v for name, v in self.figures.items()}
-        values = {"figures": known, "protocol": self.protocol, "samples": self.samples}
-        write_text(path, json.dumps(values) + "\n")
+        values = {
+            "figures": nulled(self.figures),
+            "protocol": self.protocol,
+            "samples": self.samples,
+        }
+        write_text(path, json_text(values) + "\n")
 
 
 def fingerprint(people: Sequence[Person]) -> str:

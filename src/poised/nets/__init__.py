@@ -64,5 +64,6 @@ def build(
         options["groups"] = [list(group) for group in groups]
     try:
         return NETWORKS[network](joints=joints, **options)
-    except (TypeError, ValueError, LookupError) as error:  # a value that an option cannot have
+    except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:
+        # a value that an option cannot have
         raise ValueError(f"network {network!r} with {options}: {error}") from error

@@ -1,0 +1,65 @@
+"""A file that may bring its parser down, read in a process that may die.
+
+MATLAB's files by scipy: a damaged one can end the whole program by a signal, without an error. What
+was read comes back as JSON: nothing that a file could make run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+MEMORY = 16 << 30  # bytes of addresses that the process may have: a small file may unpack to any
+
+
+def in_a_process(
+    read: Callable[..., Any], path: Path, *rest: str | bool, wrong: type[ValueError]
+) -> Any:
+    """What read(path, *rest), a function of a module, gives of values that JSON has, and NaN.
+
+    Raises `wrong`, which names the path, where it raises a ValueError or the process dies.
+    """
+    asked = json.dumps([read.__module__, read.__name__, str(path), *rest])
+    # -P: no module of the folder where this is started; the rest of the path is this process's
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "poised.in_a_process", asked],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    if done.returncode != 0:
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"code {done.returncode}"
+        raise wrong(f"{path}: its reader came down with it ({how}): damaged, or made to do that")
+    answer = json.loads(done.stdout)
+    if "wrong" in answer:
+        raise wrong(f"{path}: {answer['wrong']}")
+    return answer["value"]
+
+
+def main(asked: str) -> None:
+    """Write {"value": ...} or {"wrong": why} to the standard output, as JSON."""
+    module, name, path, *rest = json.loads(asked)
+    if sys.platform != "win32":
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_AS)[1]
+        limit = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        answer = {"value": getattr(import_module(module), name)(Path(path), *rest)}
+    except Exception as error:  # parsers raise whatever they meet
+        answer = {"wrong": str(error) if isinstance(error, ValueError) else repr(error)}
+    sys.stdout.write(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

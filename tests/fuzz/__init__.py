@@ -1,0 +1,1 @@
+"""Readers fed with damaged files: `make fuzz`, `PYTHONPATH=tests python -m fuzz TARGET ...`."""
