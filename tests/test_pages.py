@@ -22,7 +22,11 @@ LSPET = {"examples/own-data.md", "docs/data-sets.md"}
 APART = {"docs/add-network.md", "docs/add-data-set.md"}  # in a copy: test_additions.py
 REASONS = {  # why blocks are not run; a new one is to be thought about
     "FiftyOne brings a database server",
+    "it asks a server; tests/test_serve.py does that",
+    "it is another program's",
     "it is what runs the tests",
+    "it needs npm's package; tests/test_static_site.py does that with a stand-in",
+    "it serves until it is stopped; tests/test_serve_cli.py does that",
     "needs a camera and a network",
     "needs a checkpoint that others publish",
     "needs a cluster",

@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 from browser import Browser, chromium, served
 from PIL import Image
+from typer.testing import CliRunner
 
 from poised import Predictor
+from poised.cli import app
 from poised.runtime import bundled_models, find_model
 from poised.serve.static_site import (
     PACK,
@@ -65,6 +67,15 @@ def test_the_npm_package_itself_will_do(tmp_path: Path, runtime: Path) -> None:
     write_static(tmp_path / "site", ["coco17-small"], runtime=package)
     for name in RUNTIME:
         assert (tmp_path / "site" / "runtime" / name).read_text(encoding="utf-8") == name
+
+
+def test_the_command_writes_it(tmp_path: Path, runtime: Path) -> None:
+    command = ["serve", "--static", str(tmp_path / "site"), "--model", "coco17-small"]
+    done = CliRunner().invoke(app, command)
+    assert (done.exit_code, PACK in done.output) == (2, True), done.output
+    done = CliRunner().invoke(app, [*command, "--runtime", str(runtime)])
+    assert (done.exit_code, "the page with coco17-small -> " in done.output) == (0, True)
+    assert (tmp_path / "site" / "index.html").is_file()
 
 
 def test_what_is_in_the_way_is_said(tmp_path: Path, runtime: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,12 +29,29 @@ def serve(
     proxy: Annotated[
         str | None, typer.Option(help="The proxy whose X-Forwarded-For is believed.")
     ] = None,
+    static: Annotated[
+        Path | None,
+        typer.Option(help="Serve nothing: write a folder for any web host, with models inside."),
+    ] = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(help="For --static: onnxruntime-web, npm's package or its unpacked folder."),
+    ] = None,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="For --static: let npm bring onnxruntime-web.")
+    ] = False,
 ) -> None:
     """Serve the page and its API: everybody's pose in the images that clients send.
 
-    Ctrl-C or SIGTERM end it when what is under way is answered.
+    Ctrl-C or SIGTERM end it when what is under way is answered. With --static the models run in
+    the visitor's browser, and no server is needed.
     """
+    if static is not None:
+        _write(static, model, detector, runtime, fetch)
+        return
     with errors(), extra("serve"):
+        if runtime or fetch:
+            raise ValueError("--runtime and --fetch are for --static DIR, which is not given")
         from poised.interrupt import heard, taken_aside
         from poised.serve.limits import Limits
         from poised.serve.run import address, bind, load, opened, run
@@ -45,3 +63,13 @@ def serve(
                 say(f"poised serves {', '.join(predictors)} at {address(listening)}")
                 run(api, listening, stopped, proxy)
                 say("stopped; what was under way is answered")
+
+
+def _write(
+    folder: Path, models: list[str] | None, detector: str, runtime: Path | None, fetch: bool
+) -> None:
+    with errors():
+        from poised.serve.static_site import MODELS, write_static
+
+        names = write_static(folder, models or MODELS, detector, runtime=runtime, fetch=fetch)
+        say(f"the page with {', '.join(names)} -> {folder}; upload it to any web host")

@@ -6,13 +6,12 @@ import asyncio
 import time
 from collections.abc import Mapping
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import yaml
 from fastapi import FastAPI, Request
 from fastapi.exceptions import HTTPException
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from poised import __version__
@@ -24,10 +23,9 @@ from poised.serve.limits import Limits, Places, Rates, Refused
 from poised.serve.lines import Job, Line
 from poised.serve.metrics import Metrics
 from poised.serve.openapi import ERRORS, examples, poses_form
+from poised.serve.static_site import page_folder
 from poised.serve.upload import Asked, gone, read_upload
 
-PAGE = Path(str(resources.files("poised") / "serve" / "page"))
-NO_PAGE = "<!doctype html><title>poised</title><p>The API is at /v1/predict, see /openapi.json."
 SILENT = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
 ABOUT = (
     "Finds people in images and says where their joints are. Images come as bytes: no path or "
@@ -168,8 +166,7 @@ def create_app(api: Api) -> Around:
         summary="Figures", operation_id="metrics",
     )  # fmt: skip
     app.add_api_route("/", _page, include_in_schema=False)
-    if PAGE.is_dir():
-        app.mount("/static", StaticFiles(directory=PAGE))
+    app.mount("/static", StaticFiles(directory=page_folder()))
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException.__base__, _http_error)  # the router's own too
     app.add_exception_handler(Exception, _broken)
@@ -177,8 +174,7 @@ def create_app(api: Api) -> Around:
 
 
 async def _page() -> Response:
-    index = PAGE / "index.html"
-    return FileResponse(index) if index.is_file() else HTMLResponse(NO_PAGE)
+    return FileResponse(page_folder() / "index.html")
 
 
 async def _refused(request: Request, error: Refused) -> JSONResponse:
