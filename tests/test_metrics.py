@@ -433,10 +433,9 @@ def test_box_figures_are_pycocotools(shared: Path, capsys) -> None:
     assert list(box_figures(truth, boxes).values()) == pytest.approx(want, abs=1e-9)
 
 
-def test_more_limits_on_request(shared: Path) -> None:
+def test_more_limits_on_request(ten: Path) -> None:
     predictor = Predictor.load("coco17", detector=None, threads=1, flip=False)
-    root = shared / "data" / "lspet"
-    done = evaluate_model(predictor, "lspet", root, "test", also_at=[0.2, 0.11])
+    done = evaluate_model(predictor, "lspet", ten, "all", also_at=[0.2, 0.11])
     assert done.figures["labelled mean@0.2"] == done.figures["labelled mean"]
     assert 0 < done.figures["labelled mean@0.11"] < done.figures["labelled mean"]
 

@@ -133,7 +133,11 @@ def test_a_killed_training_ends_as_if_it_had_not_been(
     ("by", "more"),
     [
         ((), ["--devices", "2"]),
-        (["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29533"], []),
+        pytest.param(
+            ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29533"],
+            [],
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["devices", "torchrun"],
 )

@@ -137,7 +137,7 @@ def test_networks_learn_eight_people_by_heart(lspet: Path, name: str) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(lspet: Path, tmp_path: Path) -> None:
-    arguments = [f"dataset.root={lspet}", *TINY, "input.mean=[.nan, 0, 0]"]
+    arguments = [f"dataset.root={lspet}", *TINY, "input.std=[1.0e-38, 1, 1]"]
     with pytest.raises(TrainingError, match="the loss is nan at epoch 0, step 1"):
         train(load_recipe("lsp14", arguments), tmp_path / "run", say=lambda _: None)
 
