@@ -137,7 +137,7 @@ class _Training:
         try:
             with heard() as stopped, self.log.progress(self.recipe.name, first) as self.bar:
                 self._loop(stopped)
-        except RuntimeError as error:
+        except (RuntimeError, ConnectionError) as error:
             raise explained(error, self.out, state.step, self.fabric.world_size) from error
         weights = self._write_model(self.recipe.name)
         self.say(f"{state.step} steps, {state.seconds:.0f} s -> {weights}")
