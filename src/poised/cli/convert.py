@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -47,6 +46,7 @@ def convert(
         from poised.interop.label_studio import LOCAL, label_config, to_label_studio
         from poised.interop.saved import read_saved
         from poised.interop.yolo import write_yolo
+        from poised.reading import json_text
 
         if prefix is not None and to is not Tool.label_studio:
             raise ValueError("--prefix is of --to label-studio")
@@ -59,7 +59,7 @@ def convert(
         else:
             checked_out(out)
             tasks = to_label_studio(found, threshold, LOCAL if prefix is None else prefix)
-            write_text(out, json.dumps(tasks, indent=1) + "\n")
+            write_text(out, json_text(tasks, indent=1) + "\n")
             if found:
                 write_text(out.with_suffix(".xml"), label_config(found[0].skeleton))
         typer.echo(

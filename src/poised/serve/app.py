@@ -23,7 +23,7 @@ from poised.serve.limits import Limits, Places, Rates, Refused
 from poised.serve.lines import Job, Line
 from poised.serve.metrics import Metrics
 from poised.serve.openapi import ERRORS, examples, poses_form
-from poised.serve.static_site import page_folder
+from poised.serve.static_site import describe_model, page_folder
 from poised.serve.upload import Asked, gone, read_upload
 
 SILENT = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
@@ -199,21 +199,8 @@ def failed(status: int, error: str, headers: Mapping[str, str] | None = None) ->
 
 def model_answer(name: str, predictor: Predictor) -> dict[str, Any]:
     """An `answers.Model` of it."""
-    estimator, skeleton = predictor.estimator, predictor.skeleton
-    path = estimator.session.path
-    return {
-        "name": name,
-        "description": _uses().get(name, path.name),
-        "input": list(estimator.size),
-        "megabytes": round(path.stat().st_size / 1e6, 1),
-        "threshold": predictor.threshold,
-        "skeleton": {
-            "name": skeleton.name,
-            "keypoints": list(skeleton.keypoints),
-            "limbs": [list(limb) for limb in skeleton.limbs],
-            "pairs": [list(pair) for pair in skeleton.pairs],
-        },
-    }
+    path = predictor.estimator.session.path
+    return describe_model(name, _uses().get(name, path.name), predictor)
 
 
 def _uses() -> dict[str, str]:

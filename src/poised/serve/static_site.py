@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import tarfile
@@ -16,6 +15,7 @@ from typing import Any
 from poised.boxes.detector import Detector
 from poised.files import folder_written_whole, write_text
 from poised.predict import Predictor
+from poised.reading import json_text
 from poised.runtime import Session
 
 MODELS = ("coco17", "coco17-small")
@@ -72,7 +72,7 @@ def write_static(
             "default": names[0],
             "detector": {"file": finder[1], "notes": Session(finder[0]).metadata},
         }
-        write_text(made / "models.json", json.dumps(listed, allow_nan=False))
+        write_text(made / "models.json", json_text(listed))
     return names
 
 
@@ -113,13 +113,18 @@ def _pose_model(model: str | Path) -> tuple[dict[str, Any], Path]:
             f"{path}: {', '.join(wrong) or 'another input'}; the browser runs ONNX files of our "
             "own models alone, with unbiased crops and the unbiased decoder"
         )
-    predictor = Predictor(session, None)
-    skeleton = predictor.skeleton
+    described = describe_model(notes["name"], _description(path), Predictor(session, None))
+    return described | {"file": f"models/{path.name}", "notes": notes}, path
+
+
+def describe_model(name: str, description: str, predictor: Predictor) -> dict[str, Any]:
+    """What the page is told of a pose model, by the server and by models.json: `answers.Model`."""
+    estimator, skeleton = predictor.estimator, predictor.skeleton
     return {
-        "name": notes["name"],
-        "description": _description(path),
-        "input": notes["input_wh"],
-        "megabytes": round(path.stat().st_size / 1e6, 1),
+        "name": name,
+        "description": description,
+        "input": list(estimator.size),
+        "megabytes": round(estimator.session.path.stat().st_size / 1e6, 1),
         "threshold": predictor.threshold,
         "skeleton": {
             "name": skeleton.name,
@@ -127,9 +132,7 @@ def _pose_model(model: str | Path) -> tuple[dict[str, Any], Path]:
             "limbs": [list(limb) for limb in skeleton.limbs],
             "pairs": [list(pair) for pair in skeleton.pairs],
         },
-        "file": f"models/{path.name}",
-        "notes": notes,
-    }, path
+    }
 
 
 def _description(path: Path) -> str:
