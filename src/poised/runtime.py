@@ -230,9 +230,9 @@ class Session:
             options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
             if callers > 1:
                 options = {"NUM_STREAMS": callers, "INFERENCE_NUM_THREADS": callers}
-                options["ENABLE_CPU_PINNING"] = False  # two networks' streams would share a core
             elif threads is not None:
                 options["INFERENCE_NUM_THREADS"] = threads
+            options["ENABLE_CPU_PINNING"] = False  # two networks, or processes, would share a core
             if self.exact:
                 options["INFERENCE_PRECISION_HINT"] = "f32"
             ready: list[Any] = []  # when it is first run: often the `streamed` one alone is
