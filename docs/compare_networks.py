@@ -51,7 +51,7 @@ def efafnet(**parts: Any) -> dict[str, Any]:
 
 ROWS: dict[str, Row] = {
     "simple-baseline": Row("Simple Baseline, ResNet-50", "simple_baseline"),
-    "hourglass": Row("hourglass, 2 stacks", "hourglass", None, {"stacks": 2}),
+    "hourglass": Row("hourglass, 2 stacks (Multi-Context's BL)", "hourglass", None, {"stacks": 2}),
     "hrnet": Row("HRNet-W32", "hrnet", "simple-baseline", {"streams": 32}),
     "cpn": Row("CPN, ResNet-50: GlobalNet, RefineNet", "cpn", "cpn-globalnet", {"backbone": 50}),
     "csanet": Row("CSANet, ResNet-50: CAP, SAP, HHP", "csanet", "simple-baseline", {"depth": 50}),
@@ -59,7 +59,7 @@ ROWS: dict[str, Row] = {
                    {"depth": 50}),
     "spcnet": Row("SPCNet, 2 modules: DHM, SIM", "spcnet", "hourglass", {"modules": 2}),
     "multi-context": Row("Multi-Context Attention, 2 stacks: BL+MS+HRU+MR+HP", "multi_context",
-                         "multi-context-bl", {"stacks": 2}),
+                         "hourglass", {"stacks": 2}),
     "cpn-globalnet": Row("GlobalNet", "cpn", "simple-baseline",
                          {"backbone": 50, "bottlenecks": []}),
     "cpn-hard": Row("GlobalNet, RefineNet, +hard keypoints (7 of 14)", "cpn", "cpn",
@@ -73,17 +73,15 @@ ROWS: dict[str, Row] = {
     "efafnet-duc": Row("+DUC", "efafnet", "simple-baseline", efafnet(dense_upsampling=True)),
     "spcnet-dhm": Row("DHM", "spcnet", "hourglass", {"modules": 2, "fusion": "none"}),
     "spcnet-sim": Row("SIM", "spcnet", "hourglass", {"modules": 2, "rate": None}),
-    "multi-context-bl": Row("BL", "multi_context", None,
-                            {"stacks": 2, "attention": "none", "hru": False, "parts": False}),
-    "multi-context-ms": Row("BL+MS", "multi_context", "multi-context-bl",
+    "multi-context-ms": Row("BL+MS", "multi_context", "hourglass",
                             {"stacks": 2, "attention": "one", "hru": False, "parts": False}),
-    "multi-context-hru": Row("BL+MS+HRU", "multi_context", "multi-context-bl",
+    "multi-context-hru": Row("BL+MS+HRU", "multi_context", "hourglass",
                              {"stacks": 2, "attention": "one", "parts": False}),
-    "multi-context-mr": Row("BL+MS+HRU+MR", "multi_context", "multi-context-bl",
+    "multi-context-mr": Row("BL+MS+HRU+MR", "multi_context", "hourglass",
                             {"stacks": 2, "parts": False}),
 }  # fmt: skip
 TWICE = ("simple-baseline", "csanet", "efafnet", "hourglass", "spcnet", "cpn", "cpn-globalnet",
-         "multi-context", "multi-context-bl")  # fmt: skip
+         "multi-context")  # fmt: skip
 RUNS = [f"{row}-0" for row in ROWS] + [f"{row}-1" for row in TWICE]
 HEAD = """# The networks compared
 
@@ -158,6 +156,8 @@ def write_page() -> None:
     parts = (("CPN", "cpn-"), ("CSANet", "csanet-"), ("EFAFNet", "efafnet-"))
     for title, start in (*parts, ("SPCNet", "spcnet-"), ("Multi-Context Attention", "multi-")):
         rows = [name for name in list(ROWS)[8:] if name.startswith(start)]
+        if start == "multi-":
+            rows.insert(0, "hourglass")
         text += f"\n## {title}: what its parts bring\n\n" + _table(rows, found)
     missing = [run for run in RUNS if run not in found]
     if missing:

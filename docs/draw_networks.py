@@ -34,7 +34,7 @@ DRAWN: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "hrnet": ({}, ("backbone",)),
     "lite_pyramid": ({"second_look": 4}, ("pyramid",)),
     "movenet": ({"second_look": 4, "width": 96}, ("pyramid", "wide_pyramid")),
-    "multi_context": ({"stacks": 5}, ()),
+    "multi_context": ({"stacks": 2}, ()),
     "plain_pyramid": ({}, ()),
     "plain_resnet": ({}, ()),
     "rtmdet": ({"joints": CHANNELS}, ("pyramid",)),

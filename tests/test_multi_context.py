@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,30 @@ from torch import Tensor, nn
 
 from poised.heatmaps import encode_gaussian
 from poised.losses import mean_squared
-from poised.nets.multi_context import FIRST_PART_STACK, MultiContextAttention
+from poised.nets import build
+from poised.nets.multi_context import MultiContextAttention, PartPrediction
+
+
+def test_its_baseline_is_the_hourglass() -> None:
+    """BL of Fig. 8: the same weights from the same seed, and the same maps."""
+    images, maps = torch.rand(2, 3, 64, 64), []
+    plain: dict[str, dict[str, Any]] = {
+        "hourglass": {},
+        "multi_context": {"attention": "none", "hru": False, "parts": False},
+    }
+    for name, options in plain.items():
+        torch.manual_seed(0)
+        maps.append(build(name, joints=3, stacks=2, width=0.125, **options)(images))
+    for ours, theirs in zip(*maps, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("stacks", "attending"), [(8, 4), (2, 1)])
+def test_the_later_half_of_the_stacks_attends_to_parts(stacks: int, attending: int) -> None:
+    with torch.device("meta"):
+        network = MultiContextAttention(3, stacks=stacks, width=0.125)
+    kinds = [isinstance(predict, PartPrediction) for predict in network.predict]
+    assert kinds == (stacks - attending) * [False] + attending * [True]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -38,14 +63,14 @@ def test_parts_are_learnt_by_where_they_are_looked_for() -> None:
     colours = rng.normal(size=(3, 3)) * 2
     images = torch.from_numpy(np.einsum("nkhw,kc->nchw", dots, colours).astype(np.float32))
     torch.manual_seed(0)
-    network = MultiContextAttention(3, stacks=6, attention="one", hru=False, width=0.125)
+    network = MultiContextAttention(3, stacks=4, attention="one", hru=False, width=0.125)
     optimiser = torch.optim.Adam(network.parameters(), lr=5e-3)
     weights = torch.ones(4, 3)
 
     def errors() -> list[float]:
         """Of the last two stacks, in units of an empty map's."""
         with torch.no_grad():
-            maps = network(images)[FIRST_PART_STACK - 1 :]
+            maps = network(images)[2:]
             empty = mean_squared(torch.zeros_like(targets), targets, weights)
             return [float(mean_squared(each, targets, weights) / empty) for each in maps]
 
@@ -61,6 +86,6 @@ def test_parts_are_learnt_by_where_they_are_looked_for() -> None:
     def flat(_module: nn.Module, _given: object, phi: Tensor) -> Tensor:
         return phi.mean((2, 3), keepdim=True).expand_as(phi)
 
-    for predict in network.predict[FIRST_PART_STACK - 1 :]:
+    for predict in network.predict[2:]:
         predict.attend.register_forward_hook(flat)
     assert errors()[-1] > 2 * learnt[-1]

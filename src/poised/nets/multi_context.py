@@ -3,7 +3,8 @@
 Chu, Yang, Ouyang, Ma, Yuille and Wang, "Multi-Context Attention for Human Pose Estimation", CVPR
 2017, arXiv 1702.07432. From the authors' released code, where the text leaves it open: the order
 inside HRU's third branch; a side branch at recursion depth n > 1 is one residual, then n - 2
-HRUs; part attention is in stacks 5 to 8 (the text says both "4th to 8th" and "5 to 8"); the mean
+HRUs; part attention is in stacks 5 to 8 (the text says both "4th to 8th" and "5 to 8"), which of
+fewer stacks is read as the later half; the mean
 field starts from s itself, and the unary s stays in each step (eq. 7; eq. 8 leaves it out); its
 kernel W is 11x11; s has no activation after its convolution (eqs. 3 and 11 write a g); every map is
 of features after a norm and ReLU (of raw sums much of many a map is 0 or 1 from the
@@ -27,7 +28,6 @@ from poised.nets.layers import PreactBottleneck, require_multiple, scaled
 
 MEAN_FIELD_STEPS = 3
 FIELD = 11  # pixels a side of the mean field's kernel
-FIRST_PART_STACK = 5  # counted from 1
 
 Normalise = Literal["crf", "softmax"]
 Attention = Literal["none", "one", "multi-resolution"]
@@ -139,7 +139,8 @@ class MultiContextAttention(nn.Module):
     attention: "none" is the baseline BL; "one" is +MS, one holistic map at the end of every
                stack; "multi-resolution" is +MR, with the refined map of eq. 10.
     hru:       +HRU, hourglass residual units in the side branches.
-    parts:     +HP, part attention in stacks 5 to 8 instead of the refined holistic map.
+    parts:     +HP, part attention in the later half of the stacks, the paper's 5 to 8, instead of
+               the refined holistic map.
     normalise: "crf", or "softmax" (§7.2, Fig. 10).
     stacks: the paper's 8 (2 in Fig. 10); width: scales every channel, 1.0 is the paper.
     """
@@ -167,7 +168,7 @@ class MultiContextAttention(nn.Module):
         )
         self.holistic, self.refine, self.predict = (nn.ModuleList() for _ in range(3))
         for index in count:
-            zooms = parts and index + 1 >= FIRST_PART_STACK
+            zooms = parts and index >= stacks // 2
             if attention != "none":
                 self.holistic.append(HolisticAttention(channels, levels, normalise))
                 refines = levels and not zooms
