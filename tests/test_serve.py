@@ -12,13 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-for needed in ("fastapi", "prometheus_client", "python_multipart", "uvicorn"):
-    pytest.importorskip(needed, reason="needs poised[serve]")
-from models import colour_model
 from PIL import Image
-from prometheus_client.parser import text_string_to_metric_families
-from served import Served, form, picture, served, until
+from served import Served, finder, form, picture, served, until
 from test_predict import TRUTH, dots
 
 from poised import Predictor
@@ -28,16 +23,6 @@ from poised.serve.lines import Job
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "samples"
 MESSI = SAMPLES / "messi5.jpg"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return colour_model(tmp_path_factory.mktemp("model") / "dots.onnx")
-
-
-def finder(model: Path) -> Predictor:
-    """Of coloured dots, one "person" an image."""
-    return Predictor.load(model, detector=None, flip=False, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -293,6 +278,8 @@ def test_a_browser_is_told_to_load_from_here_alone(dotted: Served) -> None:
 
 
 def test_the_figures_for_prometheus(model: Path) -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
     with served({"dots": finder(model)}) as server:
         server.poses(picture(dots()), picture(dots()))
         server.refused()
