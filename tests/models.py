@@ -75,11 +75,12 @@ def fussy_model(path: Path, broken: bool = False) -> Path:
     return _save(path, nodes, {"heatmaps": ["N", 3, 32, 24]}, NOTES)
 
 
-def fussy_detector(path: Path) -> Path:
-    """`fixed_detector` of one box whose score is that of black, NaN, or else 1."""
+def fussy_detector(path: Path, broken: bool = False) -> Path:
+    """`fixed_detector` of one box, whose score is NaN of a black image, else 1; see above."""
     nodes = [
         helper.make_node("ReduceMax", ["images"], ["top"], keepdims=0),
-        helper.make_node("Div", ["top", "top"], ["one"]),
+        helper.make_node("Sub", ["top", "top"], ["zero"]),
+        helper.make_node("Div", ["top", "zero" if broken else "top"], ["one"]),
         helper.make_node("Reshape", ["one", "shape"], ["scores"]),
         helper.make_node(
             "Constant",

@@ -77,6 +77,11 @@ def test_a_detector_without_an_answer(folder: Path) -> None:
     code, said, found = predict(folder, folder.parent / "out", model, *more)
     assert (code, len(found)) == (1, 5), said
     assert f"{BLACK}: fussy.onnx has no answer to it: its output scores has" in said
+    broken = fussy_detector(folder.parent / "broken.onnx", broken=True)
+    more = ("--detector", str(broken))
+    code, said, found = predict(folder, folder.parent / "none", model, *more)
+    assert (code, found) == (2, [])
+    assert f"Error: {broken}: its output scores has what is no finite number" in said
 
 
 def test_in_python_it_is_an_error_that_names_image_and_model(folder: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from models import fussy_model
 from PIL import Image
 from served import Served, finder, form, picture, served, until
 from test_predict import TRUTH, dots
@@ -20,6 +21,7 @@ from poised import Predictor
 from poised.images import read_image
 from poised.serve.answers import heatmap_answers, image_answer
 from poised.serve.lines import Job
+from poised.serve.run import load
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "samples"
 MESSI = SAMPLES / "messi5.jpg"
@@ -158,6 +160,17 @@ def test_one_that_breaks_the_network_breaks_alone(
         server.api.lines["dots"]._take(jobs)
     assert [job.answer.result()["file_name"] for job in (jobs[0], jobs[2])] == ["0", "2"]
     assert isinstance(jobs[1].answer.exception(), RuntimeError)
+
+
+def test_an_image_without_an_answer_is_refused_alone(tmp_path: Path) -> None:
+    """By a network that has none to black pictures, with which a server warms up."""
+    fussy = fussy_model(tmp_path / "fussy.onnx")
+    assert list(load([str(fussy)], "person", 1)) == ["fussy"]
+    with served({"fussy": finder(fussy)}) as server:
+        status, error = server.refused(picture(np.zeros((9, 9, 3), np.uint8)))
+        assert server.poses(picture(dots()))[0] == 200
+    assert status == 422
+    assert error.startswith("a.png: fussy.onnx has no answer to it: its output heatmaps has what")
 
 
 def test_an_error_of_ours_is_said_and_nothing_of_it(

@@ -132,6 +132,10 @@ def test_what_is_under_way_is_answered_and_nothing_new(options: list[str]) -> No
             assert raw.recv(1000).startswith(b"HTTP/1.1 100 ")  # it waits for the body
             process.send_signal(signal.SIGTERM)
             until(closed)
+            raw.settimeout(0.5)
+            with pytest.raises(TimeoutError):  # it still waits
+                raw.recv(1)
+            raw.settimeout(30)
             raw.sendall(body)
             assert raw.recv(1000).startswith(b"HTTP/1.1 200 ")
         assert process.wait(30) == 0
