@@ -38,6 +38,15 @@ NOTES: dict[str, Any] = {  # of a model of ours
     "stride": 4,
     "sigma": 1.5,
 }
+FOUND: dict[str, Any] = {  # of a detector of ours
+    "kind": "detector",
+    "name": "one",
+    "input_wh": [64, 64],
+    "mean": [0, 0, 0],
+    "std": [1, 1, 1],
+    "threshold": 0.3,
+    "nms": 0.5,
+}
 
 
 def colour_model(path: Path, **changes: Any) -> Path:
@@ -52,6 +61,39 @@ def colour_model(path: Path, **changes: Any) -> Path:
     return _save(path, [pool], {"heatmaps": ["N", 3, 32, 24]}, NOTES | changes)
 
 
+def fussy_model(path: Path, broken: bool = False) -> Path:
+    """`colour_model` whose maps are divided by the brightest value of the crop: a black one's are
+    NaN. broken: they are divided by zero, whatever it sees."""
+    nodes = [
+        helper.make_node(
+            "AveragePool", ["images"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4]
+        ),
+        helper.make_node("ReduceMax", ["images"], ["top"], axes=[1, 2, 3]),
+        helper.make_node("Sub", ["top", "top"], ["zero"]),
+        helper.make_node("Div", ["pooled", "zero" if broken else "top"], ["heatmaps"]),
+    ]
+    return _save(path, nodes, {"heatmaps": ["N", 3, 32, 24]}, NOTES)
+
+
+def fussy_detector(path: Path, broken: bool = False) -> Path:
+    """`fixed_detector` of one box, whose score is NaN of a black image, else 1; see above."""
+    nodes = [
+        helper.make_node("ReduceMax", ["images"], ["top"], keepdims=0),
+        helper.make_node("Sub", ["top", "top"], ["zero"]),
+        helper.make_node("Div", ["top", "zero" if broken else "top"], ["one"]),
+        helper.make_node("Reshape", ["one", "shape"], ["scores"]),
+        helper.make_node(
+            "Constant",
+            [],
+            ["boxes"],
+            value=numpy_helper.from_array(np.array([[[4, 4, 60, 60]]], np.float32)),
+        ),
+    ]
+    shape = numpy_helper.from_array(np.array([1, 1]), "shape")
+    shapes = {"scores": [1, 1], "boxes": [1, 1, 4]}
+    return _save(path, nodes, shapes, FOUND, ("N", 3, 64, 64), [shape])
+
+
 def fixed_detector(path: Path, boxes: list[list[float]], scores: list[float]) -> Path:
     """A detector of our own kind that always finds the same x1 y1 x2 y2 of a 64 x 64 input."""
     constants = {"scores": np.array([scores]), "boxes": np.array([boxes])}
@@ -61,11 +103,9 @@ def fixed_detector(path: Path, boxes: list[list[float]], scores: list[float]) ->
         )
         for name, value in constants.items()
     ]
-    notes = {"kind": "detector", "name": "one", "input_wh": [64, 64], "mean": [0, 0, 0]}
-    notes |= {"std": [1, 1, 1], "threshold": 0.3, "nms": 0.5}
     used = helper.make_node("Identity", ["images"], ["seen"])
     shapes = {"scores": [1, len(scores)], "boxes": [1, len(boxes), 4], "seen": ["N", 3, 64, 64]}
-    return _save(path, [*nodes, used], shapes, notes, input_shape=("N", 3, 64, 64))
+    return _save(path, [*nodes, used], shapes, FOUND, input_shape=("N", 3, 64, 64))
 
 
 def simcc_model(

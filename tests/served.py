@@ -1,4 +1,7 @@
-"""A server in a thread of this process, and requests to it, byte by byte where need be."""
+"""A server in a thread of this process, and requests to it, byte by byte where need be.
+
+Skips who imports it where `poised[serve]` is not installed.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,15 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+
+for needed in ("fastapi", "prometheus_client", "python_multipart", "uvicorn"):
+    pytest.importorskip(needed, reason="needs poised[serve]")
 
 from poised.predict import Predictor
 from poised.serve.limits import Limits
@@ -21,7 +29,13 @@ from poised.serve.run import Api, bind, opened, run
 EDGE = "edge-of-a-part"
 TYPE = f"multipart/form-data; boundary={EDGE}"
 FREE = Limits(rate=0)
+TIGHT = Limits(bytes=40_000, pixels=160 * 200, images=3, queue=2, seconds=1.5, rate=0)
 Part = tuple[str, str | None, bytes]  # field, file name, content
+
+
+def finder(model: Path) -> Predictor:
+    """Of coloured dots, one "person" an image."""
+    return Predictor.load(model, detector=None, flip=False, threads=1)
 
 
 class Served:

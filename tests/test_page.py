@@ -6,33 +6,19 @@ import csv
 import io
 import json
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from browser import Browser, chromium, served
+from browser import Browser
 from PIL import Image
-from stub_server import HEIGHT, PEOPLE, SIZE, SKELETON, WIDTH, K, Stub, picture, show
+from stub_server import HEIGHT, PEOPLE, SIZE, SKELETON, WIDTH, K, picture, show
 
 from poised.results import ResultWriter
-from poised.serve.static_site import page_folder
 from poised.types import Boxes, ImagePoses
 
 GREY, LEFT, RIGHT = [90, 90, 90, 255], [0, 158, 255, 255], [255, 140, 0, 255]
 LEFT_ELBOW, NOSE = SKELETON.keypoints.index("left_elbow"), 0
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("downloads")) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with served(page_folder(), Stub) as where:
-        yield where
 
 
 @pytest.fixture

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-from browser import PHONE, Browser, chromium, served
-from stub_server import Stub, picture, show
-
-from poised.serve.static_site import page_folder
+from browser import PHONE, Browser
+from stub_server import picture, show
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("downloads")) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with served(page_folder(), Stub) as where:
-        yield where
 
 
 def test_a_phone_has_no_sideways_scrolling(browser: Browser, address: str) -> None:

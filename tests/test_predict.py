@@ -30,11 +30,6 @@ TRUTH = np.array([[60.0, 70.0], [95.0, 84.0], [78.0, 120.0]])
 BOX = Boxes(np.array([[40, 50, 75, 90]]), np.array([0.8]))
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return colour_model(tmp_path_factory.mktemp("model") / "dots.onnx")
-
-
 def dots(xy: np.ndarray = TRUTH, size: tuple[int, int] = (160, 200)) -> np.ndarray:
     """A black image with a red, a green and a blue blob, 255 at their centres."""
     image = np.zeros((size[1], size[0], 3), np.uint8)

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import struct
 import subprocess
 import sys
 import zipfile
@@ -24,7 +25,7 @@ from poised.cli import app
 from poised.datasets.pack import pack_people
 from poised.files import locked, write_text
 from poised.images import ImageError, read_image
-from poised.in_a_process import in_a_process
+from poised.in_a_process import ANSWER, in_a_process
 from poised.packs import PACK, open_pack
 from poised.reading import parse_yaml, read_yaml
 
@@ -124,6 +125,31 @@ def test_a_link_in_the_output_folder_is_not_followed(tmp_path: Path) -> None:
     assert victim.read_text() == "mine"
 
 
+def test_a_link_among_a_trainings_tables_is_not_followed(tmp_path: Path) -> None:
+    """Neither one that is there when it begins, nor one that is put there later."""
+    pytest.importorskip("lightning_fabric", reason="needs poised[train]")
+    from poised.training_log import TrainingLog
+
+    log, victim = TrainingLog(tmp_path), tmp_path / "victim"
+    victim.write_text("1,mine\n")
+    (tmp_path / "log").mkdir(exist_ok=True)
+    tables = [tmp_path / "log" / f"metrics.{end}" for end in ("csv", "jsonl")]
+    tables[0].symlink_to(victim)
+    tables[1].symlink_to(tmp_path / "absent")
+    log.cut(1)
+    log._append("metrics", {"step": 1, "loss": 2.0})
+    assert [table.read_text() for table in tables] == [
+        "step,loss\n1,2.0\n",
+        '{"step": 1, "loss": 2.0}\n',
+    ]
+    for table in tables:
+        table.unlink()
+        table.symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"):
+        log._append("metrics", {"step": 2, "loss": 2.0})
+    assert (victim.read_text(), (tmp_path / "absent").exists()) == ("1,mine\n", False)
+
+
 def test_a_written_file_replaces_a_link(tmp_path: Path) -> None:
     victim, file = tmp_path / "victim", tmp_path / "file"
     victim.write_text("mine")
@@ -174,6 +200,42 @@ def test_a_parser_may_die(tmp_path: Path) -> None:
         in_a_process(refuses, file, wrong=ImageError)
     with pytest.raises(ImageError, match=r"a\.mat: its reader came down with it \(signal 6\)"):
         in_a_process(dies, file, wrong=ImageError)
+
+
+def matlab_bomb(path: Path, gigabytes: int) -> None:
+    """A MATLAB file of a megabyte a gigabyte: a variable `joints__` of zeros, by zlib."""
+    size = gigabytes << 30
+    inside = struct.pack("<4I", 6, 8, 6, 0) + struct.pack("<2I2i", 5, 8, size // 8, 1)
+    inside += struct.pack("<2I8s2I", 1, 8, b"joints__", 9, size)
+    head = struct.pack("<2I", 14, len(inside) + size) + inside
+    packer = zlib.compressobj(9, wbits=-15)
+    packed = packer.compress(head) + packer.flush(zlib.Z_FULL_FLUSH)
+    zeros = packer.compress(bytes(1 << 26)) + packer.flush(zlib.Z_FULL_FLUSH)
+    packed += zeros * (size >> 26) + packer.flush()
+    high, low = divmod(zlib.adler32(head), 1 << 16)
+    packed = b"\x78\xda" + packed + struct.pack(">2H", (high + size * low) % 65521, low)
+    start = b"MATLAB 5.0".ljust(116) + bytes(8) + struct.pack("<2H", 0x0100, 0x4D49)
+    path.write_bytes(start + struct.pack("<2I", 15, len(packed)) + packed)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
+def test_a_small_matlab_file_does_not_unpack_to_a_large_one(tmp_path: Path) -> None:
+    """A sound one of 1 MB, that unpacks to a GB; and what would be too much as JSON."""
+    pytest.importorskip("scipy", reason="needs poised[eval]")
+    from poised.datasets.matlab import load
+
+    matlab_bomb(tmp_path / "a.mat", 1)
+    assert (tmp_path / "a.mat").stat().st_size < 1 << 21
+    room = r"a\.mat: unpacks to more than there is room for \(1 GB\)"
+    with pytest.raises(ImageError, match=room):
+        in_a_process(load, tmp_path / "a.mat", "joints__", False, wrong=ImageError, memory=1 << 30)
+    with pytest.raises(ImageError, match="unpacks to more than there is room for"):
+        in_a_process(swells, tmp_path / "a.mat", wrong=ImageError)
+
+
+def swells(path: Path) -> str:
+    """More text than an answer may have, of any file."""
+    return "x" * (ANSWER + 1)
 
 
 def test_no_module_of_the_working_folder_is_run(

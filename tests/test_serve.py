@@ -12,32 +12,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-for needed in ("fastapi", "prometheus_client", "python_multipart", "uvicorn"):
-    pytest.importorskip(needed, reason="needs poised[serve]")
-from models import colour_model
+from models import fussy_model
 from PIL import Image
-from prometheus_client.parser import text_string_to_metric_families
-from served import Served, form, picture, served, until
+from served import Served, finder, form, picture, served, until
 from test_predict import TRUTH, dots
 
 from poised import Predictor
 from poised.images import read_image
 from poised.serve.answers import heatmap_answers, image_answer
 from poised.serve.lines import Job
+from poised.serve.run import load
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "samples"
 MESSI = SAMPLES / "messi5.jpg"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return colour_model(tmp_path_factory.mktemp("model") / "dots.onnx")
-
-
-def finder(model: Path) -> Predictor:
-    """Of coloured dots, one "person" an image."""
-    return Predictor.load(model, detector=None, flip=False, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +162,17 @@ def test_one_that_breaks_the_network_breaks_alone(
     assert isinstance(jobs[1].answer.exception(), RuntimeError)
 
 
+def test_an_image_without_an_answer_is_refused_alone(tmp_path: Path) -> None:
+    """By a network that has none to black pictures, with which a server warms up."""
+    fussy = fussy_model(tmp_path / "fussy.onnx")
+    assert list(load([str(fussy)], "person", 1)) == ["fussy"]
+    with served({"fussy": finder(fussy)}) as server:
+        status, error = server.refused(picture(np.zeros((9, 9, 3), np.uint8)))
+        assert server.poses(picture(dots()))[0] == 200
+    assert status == 422
+    assert error.startswith("a.png: fussy.onnx has no answer to it: its output heatmaps has what")
+
+
 def test_an_error_of_ours_is_said_and_nothing_of_it(
     dotted: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -293,6 +291,8 @@ def test_a_browser_is_told_to_load_from_here_alone(dotted: Served) -> None:
 
 
 def test_the_figures_for_prometheus(model: Path) -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
     with served({"dots": finder(model)}) as server:
         server.poses(picture(dots()), picture(dots()))
         server.refused()

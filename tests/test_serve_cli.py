@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-
-for needed in ("fastapi", "prometheus_client", "python_multipart", "uvicorn"):
-    pytest.importorskip(needed, reason="needs poised[serve]")
 from models import colour_model, fixed_detector
-from served import TYPE, form, picture
+from served import TYPE, form, head, picture, until
 from test_predict import dots
 from typer.testing import CliRunner
 
@@ -35,31 +37,108 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return ["--model", str(model), "--detector", str(detector), "--threads", "1"]
 
 
-@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_says_where_it_is_and_leaves_when_told(options: list[str], number: int) -> None:
-    """Two lines and nothing of the requests; an image is answered in between."""
+@contextmanager
+def started(options: list[str], port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """`poised serve` in a process, and the port at which it says that it is."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "poised", "serve", "--port", "0", *options],
+        [sys.executable, "-m", "poised", "serve", "--port", str(port), *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(SOURCE), "FASTAPI_OTEL_AUTO_CONFIGURE": "true"},
     )  # fmt: skip
+    with process:
+        try:
+            assert process.stdout is not None
+            said = re.fullmatch(
+                r"poised serves dots at http://127\.0\.0\.1:(\d+)/\n", process.stdout.readline()
+            )
+            assert said is not None
+            yield process, int(said[1])
+        finally:
+            process.kill()
+
+
+def ask(port: int) -> tuple[int, list[dict[str, Any]]]:
+    """Status, and the people of a picture that is sent."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        assert process.stdout is not None
-        said = re.fullmatch(
-            r"poised serves dots at http://127\.0\.0\.1:(\d+)/\n", process.stdout.readline()
-        )
-        assert said is not None
-        connection = http.client.HTTPConnection("127.0.0.1", int(said[1]), timeout=30)
         connection.request("POST", "/v1/predict", form(picture(dots())), {"Content-Type": TYPE})
-        assert connection.getresponse().status == 200
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())["images"][0]["people"]
+    finally:
         connection.close()
+
+
+posix = pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="POSIX signals")
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_it_is_and_leaves_when_told(options: list[str], number: int) -> None:
+    """Two lines and nothing of the requests; an image is answered in between."""
+    with started(options) as (process, port):
+        assert ask(port)[0] == 200
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
     assert (out, err, process.returncode) == ("stopped; what was under way is answered\n", "", 0)
+
+
+@posix
+def test_one_that_is_killed_starts_again_at_once(options: list[str]) -> None:
+    """At its port, amid the requests of four clients: each has the right answers, and in the end
+    an error of its connection."""
+    answers: list[tuple[int, list[dict[str, Any]]]] = []
+    errors: list[OSError | http.client.HTTPException] = []
+
+    def ask_on() -> None:
+        try:
+            while True:
+                answers.append(ask(port))
+        except (OSError, http.client.HTTPException) as error:
+            errors.append(error)
+
+    with started([*options, "--rate", "0"]) as (process, port):
+        first = ask(port)
+        clients = [threading.Thread(target=ask_on) for _ in range(4)]
+        for client in clients:
+            client.start()
+        until(lambda: len(answers) >= 12)
+        process.kill()
+        for client in clients:
+            client.join()
+    assert len(errors) == 4
+    assert [answer for answer in answers if answer != first] == []
+    with started(options, port) as (_, again):
+        assert (again, ask(again)) == (port, first)
+
+
+@posix
+def test_what_is_under_way_is_answered_and_nothing_new(options: list[str]) -> None:
+    """A request has been begun when the signal comes: from then on nobody else is let in, and it
+    may be sent to its end."""
+    body = form(picture(dots()))
+    start = head(len(body)).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+
+    def closed() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=30).close()
+        except ConnectionError:
+            return True
+        return False
+
+    with started(options) as (process, port):
+        assert "Address already in use" in refused("--port", str(port), *options)
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as raw:
+            raw.sendall(start)
+            assert raw.recv(1000).startswith(b"HTTP/1.1 100 ")  # it waits for the body
+            process.send_signal(signal.SIGTERM)
+            until(closed)
+            raw.settimeout(0.5)
+            with pytest.raises(TimeoutError):  # it still waits
+                raw.recv(1)
+            raw.settimeout(30)
+            raw.sendall(body)
+            assert raw.recv(1000).startswith(b"HTTP/1.1 200 ")
+        assert process.wait(30) == 0
 
 
 def refused(*arguments: str) -> str:

@@ -1,11 +1,9 @@
-"""What the server refuses, and by which status, header and words; and clients who misbehave."""
+"""What the server refuses, and by which status, header and words."""
 
 from __future__ import annotations
 
 import gc
 import io
-import json
-import socket
 import struct
 import threading
 import zlib
@@ -15,28 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-for needed in ("fastapi", "prometheus_client", "python_multipart", "uvicorn"):
-    pytest.importorskip(needed, reason="needs poised[serve]")
-from models import colour_model
 from PIL import Image
-from served import EDGE, TYPE, Served, form, head, picture, served, until
+from served import TIGHT, TYPE, Served, finder, form, head, picture, served, until
 from test_predict import dots
 
-from poised import Predictor
 from poised.serve.limits import CLIENTS, Limits, Rates, Refused
-from poised.serve.lines import Line
-
-TIGHT = Limits(bytes=40_000, pixels=160 * 200, images=3, queue=2, seconds=1.5, rate=0)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return colour_model(tmp_path_factory.mktemp("model") / "dots.onnx")
-
-
-def finder(model: Path) -> Predictor:
-    return Predictor.load(model, detector=None, flip=False, threads=1)
+from poised.serve.lines import Job, Line
 
 
 @pytest.fixture(scope="module")
@@ -58,121 +40,6 @@ def stuck(tight: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
     yield free.set
     free.set()
     until(lambda: tight.api.lines["dots"].waiting.empty())
-
-
-def answer(raw: socket.socket) -> tuple[int, dict]:
-    """What comes until the server closes the connection."""
-    come = b""
-    while part := raw.recv(1 << 16):
-        come += part
-    start, _, body = come.partition(b"\r\n\r\n")
-    return int(start.split()[1]), json.loads(body)
-
-
-def test_a_request_that_tells_its_size_is_refused_before_it_is_sent(tight: Served) -> None:
-    with tight.socket() as raw:
-        raw.sendall(head(40_001))
-        raw.shutdown(socket.SHUT_WR)
-        status, told = answer(raw)
-    assert status == told["status"] == 413
-    assert told["error"] == ("the request is larger than 40000 bytes; send fewer or smaller images")
-
-
-def test_an_endless_upload_is_refused_at_the_limit(tight: Served) -> None:
-    """Chunks without an end, of one part: 413 comes while the client still sends."""
-    start = form(("image", "a.png", b"")).rpartition(f"\r\n--{EDGE}".encode())[0]
-    with tight.socket() as raw:
-        raw.sendall(head("") + b"%x\r\n" % len(start) + start + b"\r\n")
-        over = threading.Event()
-
-        def send() -> None:
-            try:
-                while not over.is_set():
-                    raw.sendall(b"400\r\n" + b"x" * 1024 + b"\r\n")
-            except OSError:  # closed by the server, which is what it should do
-                pass
-
-        sender = threading.Thread(target=send)
-        sender.start()
-        try:
-            come = raw.recv(1 << 16)
-        finally:
-            over.set()
-            sender.join()
-    assert come.startswith(b"HTTP/1.1 413 ")
-    assert tight.api.places.taken == 0
-
-
-def test_a_large_upload_is_told_why_though_it_is_still_being_sent(tight: Served) -> None:
-    """The answer is there when a client sends its 2 MB all the same: the connection stands."""
-    with tight.socket() as raw:
-        raw.sendall(head(2_000_000))
-        first = raw.recv(1, socket.MSG_PEEK)
-        raw.sendall(b"x" * 2_000_000)
-        status, told = answer(raw)
-    assert (first, status) == (b"H", 413)
-    assert "larger than 40000 bytes" in told["error"]
-
-
-def test_a_half_closed_upload_leaves_nothing_behind(tight: Served) -> None:
-    with tight.socket() as raw:
-        raw.sendall(head(1000) + form(picture(dots()))[:200])
-        until(lambda: tight.api.places.taken == 1)
-        raw.shutdown(socket.SHUT_WR)
-        assert raw.recv(100) == b""  # closed, without an answer to half a request
-    until(lambda: tight.api.places.taken == 0)
-
-
-def test_a_slow_upload_is_given_up(tight: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("poised.serve.around.LINGER", 0.1)
-    with tight.socket() as raw:
-        raw.sendall(head(1000) + form(picture(dots()))[:200])
-        status, told = answer(raw)
-    assert status == 408
-    assert told["error"] == "the upload took more than 1.5 s; send smaller images"
-    assert tight.api.places.taken == 0
-
-
-@pytest.mark.parametrize("start", [b"", b"GET /healthz HTT"])
-def test_a_head_that_does_not_come_is_given_up(tight: Served, start: bytes) -> None:
-    with tight.socket() as raw:
-        raw.sendall(start)
-        assert raw.recv(100) == b""
-
-
-def test_a_second_head_that_does_not_come_is_given_up(tight: Served) -> None:
-    """Its first byte ends uvicorn's own patience with an idle connection."""
-    with tight.socket() as raw:
-        raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-        come = b""
-        while not come.endswith(b'{"status":"ok"}'):
-            come += raw.recv(1 << 16)
-        raw.sendall(b"GET /")
-        assert raw.recv(100) == b""
-
-
-def test_what_is_no_http_is_refused_in_the_usual_form(tight: Served) -> None:
-    with tight.socket() as raw:
-        raw.sendall(b"nonsense\r\n\r\n")
-        assert answer(raw) == (
-            400,
-            {"error": "Invalid HTTP request received. Send HTTP/1.1.", "status": 400},
-        )
-
-
-def test_an_answer_that_nobody_reads_is_given_up(model: Path) -> None:
-    """A client that asks again and again and takes nothing: the buffers fill, then it is cut."""
-    with served({"dots": finder(model)}, Limits(seconds=1.0, rate=0)) as server:
-        with server.socket() as raw:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            with pytest.raises(OSError, match=r"reset|Broken pipe"):
-                ask_for_ever(raw)
-        assert server.ask("GET", "/healthz")[0] == 200
-
-
-def ask_for_ever(raw: socket.socket) -> None:
-    while True:
-        raw.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 100)
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -249,12 +116,17 @@ def test_what_a_client_gave_up_is_not_estimated(
     monkeypatch.setattr(tight.api, "limits", replace(TIGHT, seconds=100))
     counted = tight.api.metrics.dropped.labels("dots")
     before = counted._value.get()
-    body = form(picture(dots()))
+    body, line, come = form(picture(dots())), tight.api.lines["dots"], threading.Event()
+
+    def put(job: Job) -> None:
+        Line.put(line, job)
+        come.set()
+
+    monkeypatch.setattr(line, "put", put)
     with tight.socket() as raw:
         raw.sendall(head(len(body)) + body)
-        until(lambda: tight.api.places.taken == 1)
-        line = tight.api.lines["dots"]
-        until(lambda: line.thread.is_alive() and line.waiting.empty())
+        assert come.wait(30)
+        until(line.waiting.empty)
     until(lambda: tight.api.places.taken == 0)  # not only after its seconds
     stuck()
     until(lambda: counted._value.get() == before + 1)

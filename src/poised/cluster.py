@@ -66,7 +66,7 @@ class Worker:
             line = describe(result, name)
             image = {"place": place, "file_name": name}
             if "set_aside" in line:
-                rows.append(image | {"set_aside": line["set_aside"].removeprefix("the image: ")})
+                rows.append(image | {"set_aside": line["set_aside"]})
             rows += [person | image for person in line.get("people", ())]
         columns = schema()
         known = [{name: row.get(name) for name in columns.names} for row in rows]

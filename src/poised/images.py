@@ -35,6 +35,7 @@ FORMATS = frozenset(  # by Pillow's names; MPO is a JPEG of several pictures
 )
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # their brands
 MAX_PIXELS = 100_000_000
+NAMELESS = "the image"  # in errors: one that was given as bytes or pixels
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that exchange the sides
 END_OF_JPEG = b"\xff\xd9"
 REDUCED = {  # how many times shorter the sides of what OpenCV decodes are
@@ -61,7 +62,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> NDArray[
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
-    name = str(source) if isinstance(source, Path | str) else "the image"
+    name = str(source) if isinstance(source, Path | str) else NAMELESS
     with _refused(name, max_pixels):
         image = source if isinstance(source, Image.Image) else _open(source, name)
         return _to_rgb(_of_bearable_size(image, name, max_pixels))

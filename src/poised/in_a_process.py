@@ -15,21 +15,28 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-MEMORY = 16 << 30  # bytes of addresses that the process may have: a small file may unpack to any
+MEMORY = 4 << 30  # bytes of addresses that the process may have: a small file may unpack to any
+ANSWER = 256 << 20  # bytes of JSON that it may give: as values they take some times the room
+ALONE = {"OPENBLAS_NUM_THREADS": "1"}  # whose threads would have addresses, each its own
 
 
 def in_a_process(
-    read: Callable[..., Any], path: Path, *rest: str | bool, wrong: type[ValueError]
+    read: Callable[..., Any],
+    path: Path,
+    *rest: str | bool,
+    wrong: type[ValueError],
+    memory: int = MEMORY,
 ) -> Any:
     """What read(path, *rest), a function of a module, gives of values that JSON has, and NaN.
 
-    Raises `wrong`, which names the path, where it raises a ValueError or the process dies.
+    Raises `wrong`, which names the path, where it raises a ValueError, wants more memory than so
+    many bytes of addresses, or the process dies.
     """
-    asked = json.dumps([read.__module__, read.__name__, str(path), *rest])
+    asked = json.dumps([memory, read.__module__, read.__name__, str(path), *rest])
     # -P: no module of the folder where this is started; the rest of the path is this process's
     done = subprocess.run(
         [sys.executable, "-P", "-m", "poised.in_a_process", asked],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env=os.environ | ALONE | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -46,19 +53,25 @@ def in_a_process(
 
 def main(asked: str) -> None:
     """Write {"value": ...} or {"wrong": why} to the standard output, as JSON."""
-    module, name, path, *rest = json.loads(asked)
+    memory, module, name, path, *rest = json.loads(asked)
     if sys.platform != "win32":
         import resource
 
         most = resource.getrlimit(resource.RLIMIT_AS)[1]
-        limit = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
+        limit = memory if most == resource.RLIM_INFINITY else min(memory, most)
         resource.setrlimit(resource.RLIMIT_AS, (limit, most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         answer = {"value": getattr(import_module(module), name)(Path(path), *rest)}
+        text = json.dumps(answer)
+        if len(text) > ANSWER:
+            raise MemoryError
+    except MemoryError:
+        text = json.dumps({"wrong": f"unpacks to more than there is room for ({memory >> 30} GB)"})
     except Exception as error:  # parsers raise whatever they meet
-        answer = {"wrong": str(error) if isinstance(error, ValueError) else repr(error)}
-    sys.stdout.write(json.dumps(answer))
+        wrong = str(error) if isinstance(error, ValueError) else repr(error)
+        text = json.dumps({"wrong": wrong})
+    sys.stdout.write(text)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,10 @@ class ModelError(ValueError):
     """A model that cannot be used: names the file, what is wrong, and what to do."""
 
 
+class BadAnswer(ModelError):
+    """An answer that is no finite number: of a broken model to anything, or to one image alone."""
+
+
 def output_names(metadata: Mapping[str, Any]) -> list[str]:
     """What a model of ours gives, in order."""
     usual = ["scores", "boxes"] if metadata["kind"] == "detector" else ["heatmaps"]

@@ -82,7 +82,7 @@ def describe(result: Predicted | Failure, path: str, called: str | None = None) 
     """An image's line; its picture is not yet known of. called: its name there; None: its path."""
     name = path if called is None else called
     if isinstance(result, Failure):
-        return {"file_name": name, "set_aside": result.reason.removeprefix(f"{path}: ")}
+        return {"file_name": name, "set_aside": result.reason}
     poses = result.poses if called is None else replace(result.poses, file_name=called)
     return {
         "file_name": name,

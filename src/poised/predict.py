@@ -192,7 +192,7 @@ class Predictor:
         results = []
         for result in self.stream(sources, given):
             if isinstance(result, Failure):
-                raise ImageError(result.reason)
+                raise ImageError(f"{result.file_name}: {result.reason}")
             results.append(result.poses)
         return results[0] if single else results
 
@@ -262,7 +262,8 @@ class Predictor:
             for at in range(0, len(people), self.batch):
                 estimate(self.estimator, people[at : at + self.batch])
         finished = self._finish(entry)
-        assert isinstance(finished, Predicted)
+        if isinstance(finished, Failure):
+            raise ModelError(f"{name}: {finished.reason}")
         return finished
 
     def pose_nms(self, detected: bool) -> tuple[PoseNms, float]:
@@ -272,6 +273,8 @@ class Predictor:
     def _finish(self, entry: UnderWay | Failure) -> Predicted | Failure:
         if isinstance(entry, Failure):
             return entry
+        if entry.wrong:
+            return Failure(entry.name, entry.wrong)
         boxes, xy, each = entry.boxes, entry.xy, entry.score
         score = boxes.score * entry.quality if self.protocol.rescore else boxes.score
         kind, limit = self.pose_nms(entry.detected)

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poised.at_once import cores
+from poised.model_fields import BadAnswer, output_names, parse_own
 from poised.model_fields import ModelError as ModelError
-from poised.model_fields import output_names, parse_own
 
 Engine = Literal["auto", "openvino", "onnx", "torch"]
 ENGINES: tuple[Engine, ...] = ("auto", "openvino", "onnx", "torch")
@@ -198,7 +198,7 @@ class Session:
             found = self._answers(images)
         for name, values in found.items():
             if values.size and not -LARGEST < values.min() <= values.max() < LARGEST:  # NaN too
-                raise ModelError(f"{self.path}: its output {name} has what is no finite number")
+                raise BadAnswer(f"{self.path}: its output {name} has what is no finite number")
         return found
 
     def _answers(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:

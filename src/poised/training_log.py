@@ -22,7 +22,7 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from poised.files import write_bytes
+from poised.files import unlink_link, unlinked, write_bytes
 from poised.reading import json_text, nulled
 
 METRICS, VALIDATION = "metrics", "validation"
@@ -57,12 +57,13 @@ class TrainingLog:
     def _append(self, name: str, row: Mapping[str, float]) -> None:
         """A row of both forms of a table; the CSV's first one names the columns."""
         self.folder.mkdir(exist_ok=True)
-        with (self.folder / f"{name}.csv").open("a", newline="", encoding="utf-8") as file:
+        csv_file, json_file = self.folder / f"{name}.csv", self.folder / f"{name}.jsonl"
+        with open(csv_file, "a", newline="", encoding="utf-8", opener=unlinked) as file:
             writer = csv.DictWriter(file, row)
             if file.tell() == 0:
                 writer.writeheader()
             writer.writerow(row)
-        with (self.folder / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+        with open(json_file, "a", encoding="utf-8", opener=unlinked) as file:
             file.write(json_text(nulled(row)) + "\n")
 
     def cut(self, step: int) -> None:
@@ -136,7 +137,11 @@ def _step_of(line: bytes) -> int:
 
 
 def cut_lines(path: Path, kept: Callable[[bytes], bool]) -> None:
-    """Leave only those lines of a file that are kept and have an end; the file may be missing."""
+    """Leave only those lines of a file that are kept and have an end; the file may be missing.
+
+    A link is removed: what it leads to is none of ours.
+    """
+    unlink_link(path)
     if path.is_file():
         lines = [line for line in path.read_bytes().splitlines(True) if line.endswith(b"\n")]
         write_bytes(path, b"".join(line for line in lines if kept(line)))

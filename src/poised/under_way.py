@@ -11,18 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from poised.boxes.files import whole_image
 from poised.estimate import Estimator, Image
-from poised.images import ImageError, ImageSource, read_image
+from poised.images import NAMELESS, ImageError, ImageSource, read_image
+from poised.model_fields import BadAnswer, ModelError
 from poised.one_shot import FINDS_ITS_OWN, OneShot
-from poised.runtime import ModelError
 from poised.types import Boxes
 
 Find = Callable[[Image], Boxes]  # who looks for people
+SIDE = 256  # pixels of the noise by which a broken model is told from a strange image
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that could not be used, and why."""
+    """An image that could not be used, and why, which does not name it once more."""
 
     file_name: str
     reason: str
@@ -33,6 +35,7 @@ class UnderWay:
     """An image of P people in boxes; detected: found here, not given.
 
     matrices: (P, 2, 3), image -> crop; xy (P, K, 2), score (P, K), quality (P,): see `Estimated`.
+    wrong: why the keypoints cannot be had, "" where they can.
     """
 
     name: str
@@ -43,6 +46,7 @@ class UnderWay:
     xy: NDArray[np.floating[Any]]
     score: NDArray[np.float32]
     quality: NDArray[np.float32]
+    wrong: str = ""
 
 
 def named(
@@ -72,13 +76,26 @@ def one_at_a_time(find: Find) -> Find:
 def read_and_begin(
     estimator: Estimator | OneShot, find: Find, source: tuple[str, ImageSource, Boxes | None]
 ) -> UnderWay | Failure:
-    """Read an image, `named`, and `begin` it."""
+    """Read an image, `named`, and `begin` it; raises BadAnswer of a network that is broken."""
     name, where, given = source
     try:
-        image = read_image(where)
+        return begin(estimator, find, name, read_image(where), given)
     except ImageError as error:
-        return Failure(name, str(error))
-    return begin(estimator, find, name, image, given)
+        return Failure(name, str(error).removeprefix(f"{name}: ").removeprefix(f"{NAMELESS}: "))
+    except BadAnswer as error:
+        begin(estimator, find, name, _noise(), None)
+        return Failure(name, _told(error))
+
+
+def _noise() -> Image:
+    """What every sound network has an answer to: where it has one, the fault is another image's."""
+    return np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+
+
+def _told(error: BadAnswer) -> str:
+    """Why an image is set aside; whose folder the model lies in is nobody's business."""
+    file, _, what = str(error).rpartition(": ")
+    return f"{Path(file).name} has no answer to it: {what}"
 
 
 def begin(
@@ -104,12 +121,26 @@ def count_people(entry: UnderWay | Failure) -> int:
 
 
 def estimate(estimator: Estimator, people: list[tuple[UnderWay, int]]) -> None:
-    """Fill in the keypoints of a batch of people, each an image and a number in it."""
-    found = estimator.estimate(
-        [entry.image for entry, _ in people],
-        np.stack([entry.matrices[person] for entry, person in people]),
-        np.stack([entry.boxes.xywh[person] for entry, person in people]),
-    )
+    """Fill in the keypoints of a batch of people, each an image and a number in it.
+
+    Where one has none, the others get theirs. Raises BadAnswer of a network that is broken.
+    """
+    try:
+        found = estimator.estimate(
+            [entry.image for entry, _ in people],
+            np.stack([entry.matrices[person] for entry, person in people]),
+            np.stack([entry.boxes.xywh[person] for entry, person in people]),
+        )
+    except BadAnswer as error:
+        if len(people) > 1:
+            for one in people:
+                estimate(estimator, [one])
+            return
+        noise = _noise()
+        box = whole_image(noise).xywh
+        estimator.estimate([noise], estimator.matrices(box), box)
+        people[0][0].wrong = _told(error)
+        return
     for row, (entry, person) in enumerate(people):
         entry.xy[person], entry.score[person] = found.xy[row], found.score[row]
         entry.quality[person] = found.quality[row]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from poised.files import folder_written_whole, write_text
 from poised.interop.saved import image_file
+from poised.reading import json_text
 from poised.types import ImagePoses, Skeleton
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ def write_fiftyone(poses: Sequence[ImagePoses], out: Path, images: Path | None =
         raise FileExistsError(f"{out} is there already; give a new folder")
     info = {"skeleton": skeleton_fields(poses[0].skeleton)} if poses else {}
     with folder_written_whole(out) as partial:
-        write_text(partial / "samples.json", json.dumps({"samples": sample_dicts(poses, images)}))
-        write_text(partial / "metadata.json", json.dumps({"media_type": "image", "info": info}))
+        samples = json.dumps({"samples": sample_dicts(poses, images)})  # NaN is in FiftyOne's own
+        write_text(partial / "samples.json", samples)
+        write_text(partial / "metadata.json", json_text({"media_type": "image", "info": info}))
 
 
 def skeleton_fields(skeleton: Skeleton) -> dict[str, Any]:

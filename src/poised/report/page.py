@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import json
 from pathlib import Path
 
 from poised.files import write_text
 from poised.metrics.errors import error_kinds
 from poised.metrics.evaluation import Evaluation
+from poised.reading import json_text
 from poised.report.curves import how_near, kind_bars
 from poised.report.errors import slices, what_it_costs
 from poised.report.maps import heatmaps
@@ -40,6 +40,6 @@ def write_report(done: Evaluation, path: Path, seed: int = 0) -> None:
         slices(done, kinds),
         "" if done.predictor is None else heatmaps(matched, done.predictor, seed),
         heading("How it was measured"),
-        f"<pre>{html.escape(json.dumps(done.protocol, indent=1))}</pre>",
+        f"<pre>{html.escape(json_text(done.protocol, indent=1))}</pre>",
     ]
     write_text(path, page(subject(done), parts))

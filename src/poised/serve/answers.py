@@ -13,9 +13,8 @@ from pydantic import BaseModel, Field
 from poised.crops import heatmap_to_crop, invert
 from poised.estimate import Estimator
 from poised.predict import Predicted, Predictor
+from poised.results import pose_records
 from poised.types import ImagePoses
-
-XY, SCORE = 2, 4  # decimals, as in results.py
 
 
 class Heatmaps(BaseModel):
@@ -90,21 +89,12 @@ class Failed(BaseModel):
 
 def image_answer(name: str, poses: ImagePoses) -> dict[str, Any]:
     """An `Image` of everybody's pose."""
-    keypoints = np.concatenate([poses.xy, poses.keypoint_score[..., None]], axis=2)
-    people = [
-        {
-            "bbox": [round(float(v), XY) for v in box],
-            "box_score": round(float(box_score), SCORE),
-            "score": round(float(score), SCORE),
-            "keypoints": [
-                [round(float(x), XY), round(float(y), XY), round(float(each), SCORE)]
-                for x, y, each in points
-            ],
-        }
-        for box, box_score, score, points in zip(
-            poses.boxes.xywh, poses.boxes.score, poses.score, keypoints, strict=True
-        )
-    ]
+    people = []
+    for record in pose_records(poses, 0):
+        numbers = record["keypoints"]
+        triples = [numbers[at : at + 3] for at in range(0, len(numbers), 3)]
+        plain = {key: record[key] for key in ("bbox", "box_score", "score")}
+        people.append(plain | {"keypoints": triples})
     width, height = poses.size
     return {"file_name": name, "width": width, "height": height, "people": people}
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from poised.reading import json_text
 
 
 class Connection(H11Protocol):  # type: ignore[misc]
@@ -49,7 +50,7 @@ class Connection(H11Protocol):  # type: ignore[misc]
     def send_400_response(self, msg: str) -> None:
         """In the form of the API's errors."""
         told = {"error": f"{msg} Send HTTP/1.1.", "status": 400}
-        body = json.dumps(told).encode()
+        body = json_text(told).encode()
         headers = [("content-type", "application/json"), ("connection", "close")]
         headers.append(("content-length", str(len(body))))
         events: list[Any] = [h11.Response(status_code=400, headers=headers, reason=b"Bad Request")]

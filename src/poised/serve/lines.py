@@ -81,8 +81,7 @@ class Line:
 
     def _answer(self, job: Job, found: Predicted | Failure) -> None:
         if isinstance(found, Failure):
-            reason = found.reason.removeprefix("the image: ")
-            job.answer.set_exception(Refused(422, f"{job.name}: {reason}"))
+            job.answer.set_exception(Refused(422, f"{job.name}: {found.reason}"))
             return
         answer = image_answer(job.name, found.poses)
         if job.heatmaps:

@@ -63,9 +63,9 @@ def _warm(predictor: Predictor) -> None:
     """Compile its networks for few and for many images: the first client waits no longer."""
     black = np.zeros((64, 64, 3), np.uint8)
     for count in (1, FEW * predictor.estimator.session.at_once):
-        predictor.predict([black] * count)
+        list(predictor.stream([black] * count))  # of which one may have no answer
         if isinstance(predictor.estimator, Estimator):  # whose detector has seen nobody
-            predictor.predict([black] * count, [whole_image(black)] * count)
+            list(predictor.stream([black] * count, [whole_image(black)] * count))
 
 
 @contextmanager
