@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch", reason="needs poised[train]")
 pytest.importorskip("huggingface_hub", reason="needs poised[hub]")
 
 import typer.main
+from clips import moving_square, write_clip
 from made import make_discs
 from stand_in_hub import hub
 from typer.testing import CliRunner
@@ -69,6 +70,22 @@ QUICK: dict[str, tuple[list[str], set[str]]] = {
     "data show": ([*OF, "--out", "sheet.jpg"], {"shown", "people", "out"}),
     "hub push": (["run/lsp14.onnx", "me/discs"], {"model", "commit"}),
     "hub pull": (["me/discs", "--out", "pulled"], {"repository", "models"}),
+}
+# other ways through the same commands
+SLOW: dict[str, tuple[list[str], set[str]]] = {
+    "find-lr": (["train", "lsp14", *TINY, "--find-lr", "--out", "lr"], {"lr", "out"}),
+    "smoke": (
+        ["reproduce", "lsp14", *TINY, "--smoke", "--out", "row"],
+        {"figures", "verdict", "protocol", "steps", "out"},
+    ),
+    "verify": (
+        ["export", "coco17-small", "--out", "small.xml", "--verify", "--images", "photos"],
+        {"model", "out", "first", "people", "apart", "figures"},
+    ),
+    "video": (
+        ["predict", "clip.mp4", "--whole-image", "--model", "coco17-small", "--out", "film"],
+        {"poses", "frames", "out", "videos", "set_aside"},
+    ),
 }
 LONG = {"cluster predict": "test_cluster.py runs it, where Ray is installed"}
 
@@ -145,6 +162,21 @@ def test_stdout_is_one_strict_document(folder: Path, codes: dict[str, int], name
     assert "Warning" not in stderr
     value = strict((folder / f"{name}.out").read_text("utf-8"))
     assert QUICK[name][1] <= (value[0] if isinstance(value, list) else value).keys()
+
+
+@pytest.mark.long
+def test_stdout_is_one_strict_document_of_what_takes_longer(folder: Path) -> None:
+    pytest.importorskip("av", reason="needs poised[video]")
+    write_clip(folder / "clip.mp4", [moving_square(number) for number in range(12)])
+    (folder / "photos").symlink_to(Path(__file__).parents[1] / "data" / "samples")
+    codes = run_all(folder, {name: [*words, "--json"] for name, (words, _) in SLOW.items()})
+    for name, (_, fields) in SLOW.items():
+        stderr = (folder / f"{name}.err").read_text("utf-8")
+        assert (codes[name], "Warning" in stderr) == (0, False), stderr
+        value = strict((folder / f"{name}.out").read_text("utf-8"))
+        assert fields <= value.keys()
+    [video] = json.loads((folder / "video.out").read_text())["videos"]
+    assert (video["file_name"], video["frames"], video["copy"]) == ("clip.mp4", 12, "film/clip.mp4")
 
 
 def test_documents_say_what_was_done(folder: Path, codes: dict[str, int]) -> None:

@@ -14,41 +14,46 @@ from typer.models import ArgumentInfo
 
 from poised.cli import app
 
-# what differs of a name between the commands that have it, and why
+WRITERS = {"evaluate", "report", "export", "cost", "convert", "import-backbone", "import-weights"}
+WRITERS |= {"data convert", "data pack", "data show", "hub pull", "cluster predict"}
+WRITERS |= {"train", "reproduce"}
+# name -> the commands in which it is another thing than in the others, which agree; and why
 UNLIKE: dict[str, tuple[set[str], str]] = {
-    "--boxes": ({"type", "help"}, "predict has no truth and takes images as they are: a file"),
-    "--data": ({"default", "help"}, "reproduce has a recipe's; train and export go without"),
-    "--dataset": ({"default", "help"}, "needed where there is no recipe; train's is --from's"),
-    "--images": ({"default", "help"}, "export looks for people, convert for named files"),
-    "--model": ({"type", "default", "help"}, "averaged by evaluate, side by side in serve"),
-    "--out": ({"type", "default", "help"}, "each writes its own; a cluster's may be a bucket"),
-    "--recipe": ({"help"}, "how to test, how to export, or what to write beside weights"),
-    "--restart": ({"help"}, "train keeps what was there"),
-    "--skeleton": ({"help"}, "train's is --from's; evaluate's may be a recipe's"),
-    "--split": ({"default", "help"}, "to test on, to calibrate with, or to look at"),
-    "--threshold": ({"default", "help"}, "convert knows no model, which has its own"),
-    "--to": ({"type", "default", "help"}, "each writes its own forms"),
-    "file": ({"help"}, "what each imports"),
-    "model": ({"help"}, "the Hub takes what is not ours, too"),
-    "recipe": ({"default", "help"}, "train goes without, by --from"),
+    "--boxes": ({"predict", "reproduce"}, "predict has no truth; reproduce's default is another"),
+    "--data": ({"export", "reproduce", "train"}, "they go without, or by a recipe's"),
+    "--dataset": ({"evaluate", "report", "export", "train"}, "a recipe names it, or no data is"),
+    "--images": ({"convert"}, "where files of a name lie, not where people are looked for"),
+    "--model": ({"evaluate", "report", "serve"}, "several are averaged, or served side by side"),
+    "--out": (WRITERS, "each says what it writes"),
+    "--recipe": ({"export", "import-weights"}, "not how to test, but what weights were made by"),
+    "--restart": ({"train"}, "it keeps what was there"),
+    "--skeleton": ({"train"}, "it goes with --from"),
+    "--split": ({"evaluate", "report", "export", "train"}, "theirs is what is usual for the task"),
+    "--threshold": ({"convert"}, "it knows no model, which has one of its own"),
+    "--to": ({"convert", "export"}, "each has forms of its own"),
+    "file": ({"import-weights"}, "each says what it knows"),
+    "model": ({"hub push"}, "the Hub takes what is not ours, too"),
+    "recipe": ({"train"}, "it goes without, by --from"),
 }
 
 
-def callbacks(group: typer.Typer) -> Iterator[Any]:
-    """The function of every command, and of groups that do something by themselves."""
+def commands(group: typer.Typer, words: str = "") -> Iterator[tuple[str, Any]]:
+    """Each command and its function, also groups that do something by themselves."""
     for command in group.registered_commands:
-        yield command.callback
+        assert command.callback is not None
+        name = command.name or command.callback.__name__.replace("_", "-")
+        yield words + name, command.callback
     for below in group.registered_groups:
         assert below.typer_instance is not None
         if below.typer_instance.registered_callback is not None:
-            yield below.typer_instance.registered_callback.callback
-        yield from callbacks(below.typer_instance)
+            yield f"{words}{below.name}", below.typer_instance.registered_callback.callback
+        yield from commands(below.typer_instance, f"{words}{below.name} ")
 
 
-def uses() -> dict[str, list[dict[str, Any]]]:
-    """Name -> its type, default and help in each command that has it."""
-    found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for callback in callbacks(app):
+def uses() -> dict[str, dict[str, tuple[str, str, str]]]:
+    """Name -> command -> its type, default and help there."""
+    found: defaultdict[str, dict[str, tuple[str, str, str]]] = defaultdict(dict)
+    for command, callback in commands(app):
         for name, one in inspect.signature(callback, eval_str=True).parameters.items():
             if one.annotation is typer.Context:
                 continue
@@ -60,24 +65,23 @@ def uses() -> dict[str, list[dict[str, Any]]]:
             default = "required" if one.default is inspect.Parameter.empty else one.default
             types = get_args(kind) if isinstance(kind, UnionType) else (kind,)
             kind = next(iter({*types} - {type(None)}))  # None is the default's affair
-            found[name].append({"type": str(kind), "default": str(default), "help": info.help})
+            found[name][command] = (str(kind), str(default), info.help)
     return found
 
 
 def test_the_same_name_is_the_same_thing_or_it_is_said_why() -> None:
-    unlike = {}
-    for name, all_uses in uses().items():
-        parts = {part for part in all_uses[0] if len({use[part] for use in all_uses}) > 1}
-        if parts:
-            unlike[name] = parts
-    assert unlike == {name: parts for name, (parts, _) in UNLIKE.items()}
+    for name, by_command in uses().items():
+        apart, _ = UNLIKE.get(name, (set(), ""))
+        assert apart <= by_command.keys(), f"{name} is not in {apart - by_command.keys()}"
+        alike = {use for command, use in by_command.items() if command not in apart}
+        assert len(alike) == 1, f"{name}: {alike}"
+        assert alike.isdisjoint(by_command[command] for command in apart), name
+    assert UNLIKE.keys() <= uses().keys()
 
 
-def test_every_help_is_a_sentence_that_says_something() -> None:
-    for name, all_uses in uses().items():
-        for use in all_uses:
-            assert use["help"], name
-            assert "  " not in use["help"], name
+def test_every_help_says_something() -> None:
+    for name, by_command in uses().items():
+        assert all(help for _, _, help in by_command.values()), name
 
 
 @pytest.mark.parametrize("word", ["output", "input", "path", "file-name", "num", "n", "jobs"])

@@ -29,6 +29,12 @@ class Engine(str, Enum):
 
 
 DATA_SETS = "coco, crowdpose, deeplabcut, flic, lsp, lspet, mpii or yolo."
+OwnSkeleton = Annotated[
+    str | None,
+    typer.Option(
+        help="Yours: a name, a YAML file, or a file of a data set that names its keypoints."
+    ),
+]
 
 
 class Format(str, Enum):

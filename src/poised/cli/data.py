@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from poised.cli.answer import Answer, answers
-from poised.cli.common import DATA_SETS, app, checked_out, errors, extra, number
+from poised.cli.common import DATA_SETS, OwnSkeleton, app, checked_out, errors, extra, number
 from poised.reading import json_text
 
 data_app = typer.Typer(help="Look at a data set: its faults, its people, another form of it.")
@@ -19,12 +19,6 @@ app.add_typer(data_app, name="data", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(help="The data set's folder.")]
 Name = Annotated[str, typer.Option(help=DATA_SETS)]
 Part = Annotated[str, typer.Option(help="Of the data set, or a COCO-style file in it.")]
-OwnSkeleton = Annotated[
-    str | None,
-    typer.Option(
-        help="Yours: a name, a YAML file, or a file of a data set that names its keypoints."
-    ),
-]
 
 
 @data_app.command()

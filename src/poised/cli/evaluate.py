@@ -21,6 +21,7 @@ from poised.cli.common import (
     Mean,
     ModelSkeleton,
     Overrides,
+    OwnSkeleton,
     Runner,
     Std,
     Threads,
@@ -65,9 +66,6 @@ BoxesOf = Annotated[
     str | None, typer.Option(help="truth, detector, image, or a box file; default: the recipe's.")
 ]
 Growth = Annotated[float | None, typer.Option(help="Of boxes; default: the model's.")]
-OwnSkeleton = Annotated[
-    str | None, typer.Option(help="Of your own data: a name, a YAML file, a file of a data set.")
-]
 Reference = Annotated[Length, typer.Option(help="What PCK's distances are measured in.")]
 Crowd = Annotated[
     tuple[float, float] | None,
