@@ -58,7 +58,7 @@ def cluster() -> Iterator[None]:
 
 
 def predict(given: Path, source: str, output: str) -> None:
-    command = ["cluster", "predict", "--input", source, "--output", output, "--workers", "2"]
+    command = ["cluster", "predict", source, "--out", output, "--workers", "2"]
     done = CliRunner().invoke(app, [*command, *options(given)])
     assert done.exit_code == 0, f"{done.output}\n{done.exception!r}"
     assert f"301 images -> {output}" in done.output
@@ -112,7 +112,7 @@ def test_a_killed_workers_part_is_done_by_another(
         killer.join()
     assert len(killed) == 1
     check(given, pq.read_table(tmp_path / "out").sort_by("place").to_pylist())
-    command = ["cluster", "predict", "--input", str(given), "--output", str(tmp_path / "out")]
+    command = ["cluster", "predict", str(given), "--out", str(tmp_path / "out")]
     again = CliRunner().invoke(app, [*command, *options(given)])
     assert (again.exit_code, "out holds files already" in again.output) == (2, True)
 
@@ -147,7 +147,7 @@ def test_a_bucket_is_read_and_written(given: Path, monkeypatch: pytest.MonkeyPat
 
 def test_more_gpus_than_there_are_are_refused(given: Path, tmp_path: Path, cluster: None) -> None:
     """Ray would wait for them for ever."""
-    command = ["cluster", "predict", "--input", str(given / "in"), "--output", str(tmp_path / "o")]
+    command = ["cluster", "predict", str(given / "in"), "--out", str(tmp_path / "o")]
     done = CliRunner().invoke(app, [*command, *options(given), "--gpus", "99"])
     assert done.exit_code == 2
     assert "--gpus is 99, and this cluster has " in done.output

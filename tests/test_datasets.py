@@ -429,10 +429,10 @@ def test_the_command_checks_converts_and_shows(shared: Path, tmp_path: Path) -> 
     assert lspet.exit_code == 1
     assert "left and right: 2" in lspet.output
     out = tmp_path / "mine.json"
-    assert run(app, ["data", "convert", root, str(out), *of]).exit_code == 0
+    assert run(app, ["data", "convert", root, "--out", str(out), *of]).exit_code == 0
     assert len(read_coco(tmp_path, "mine.json")) == 119
     sheet = tmp_path / "sheet.jpg"
-    shown = run(app, ["data", "show", root, str(sheet), *of, "--count", "7"])
+    shown = run(app, ["data", "show", root, "--out", str(sheet), *of, "--count", "7"])
     assert shown.exit_code == 0, shown.output
     with PIL.Image.open(sheet) as opened:
         assert opened.size == (6 * 192, 2 * 192)
@@ -463,8 +463,18 @@ def test_to_coco_and_back_is_the_same_people(dataset: str, tmp_path: Path) -> No
     (there / file).write_bytes(WRITERS[dataset](people, True))
     first = read_people(dataset, there, part)[0]
     for command in (
-        [str(there), str(back / "c.json"), "--dataset", dataset, "--split", part],
-        [str(back), str(back / file), "--dataset", "coco", "--split", "c.json", "--to", dataset],
+        [str(there), "--out", str(back / "c.json"), "--dataset", dataset, "--split", part],
+        [
+            str(back),
+            "--out",
+            str(back / file),
+            "--dataset",
+            "coco",
+            "--split",
+            "c.json",
+            "--to",
+            dataset,
+        ],
     ):
         own = ["--skeleton", names.name] if "--to" in command else []
         result = CliRunner().invoke(app, ["data", "convert", *command, *own])
@@ -495,7 +505,17 @@ def test_coco_is_converted_whole(shared: Path, tmp_path: Path) -> None:
     """Images without people, annotation ids, sizes: all of the file."""
     root = shared / "data" / "coco"
     out = tmp_path / "new" / "c.json"
-    arguments = ["data", "convert", str(root), str(out), "--dataset", "coco", "--split", "val2017"]
+    arguments = [
+        "data",
+        "convert",
+        str(root),
+        "--out",
+        str(out),
+        "--dataset",
+        "coco",
+        "--split",
+        "val2017",
+    ]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     source = root / "annotations" / "person_keypoints_val2017.json"
     assert json.loads(out.read_text()) == json.loads(source.read_text())

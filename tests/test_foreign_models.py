@@ -259,12 +259,12 @@ def test_heatmaps_of_17_are_fed_as_in_hrnets_code(tmp_path: Path) -> None:
 def test_options_are_kept_beside_the_model(tmp_path: Path, maps: Path) -> None:
     (tmp_path / "in").mkdir()
     Image.fromarray(dots()).save(tmp_path / "in" / "a.png")
-    options = ("--skeleton", str(tmp_path / "dots.yaml"), "--mean", "0", "0", "0")
+    options = ("--model-skeleton", str(tmp_path / "dots.yaml"), "--mean", "0", "0", "0")
     options += ("--std", "255", "255", "255", "--rgb")
     code, output = run_predict(tmp_path, maps, "--whole-image")
     assert code == 2
     assert "gives 3 keypoints" in output
-    assert "--skeleton NAME|FILE" in output
+    assert "--model-skeleton NAME|FILE" in output
     code, output = run_predict(tmp_path, maps, "--whole-image", *options)
     assert code == 0, output
     assert "model.yaml" in output
@@ -287,7 +287,7 @@ def test_a_folder_that_cannot_be_written_is_no_fault(
     monkeypatch.setattr("poised.foreign_models.write_text", refuse)
     (tmp_path / "in").mkdir()
     Image.fromarray(dots()).save(tmp_path / "in" / "a.png")
-    options = ("--whole-image", "--skeleton", str(tmp_path / "dots.yaml"))
+    options = ("--whole-image", "--model-skeleton", str(tmp_path / "dots.yaml"))
     code, output = run_predict(tmp_path, maps, *options)
     assert code == 0, output
     assert "must be given again: read-only" in output

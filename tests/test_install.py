@@ -80,7 +80,17 @@ def test_without_scipy_the_data_are_not_blamed(dataset: str, tmp_path: Path) -> 
     part = "matlab-train" if dataset == "mpii" else "test"
     done = run(
         WITHOUT_TRAIN | SCORING,
-        *("data", "show", tmp_path, tmp_path / "a.jpg", "--dataset", dataset, "--split", part),
+        *(
+            "data",
+            "show",
+            tmp_path,
+            "--out",
+            tmp_path / "a.jpg",
+            "--dataset",
+            dataset,
+            "--split",
+            part,
+        ),
     )
     assert done.returncode == 2
     assert done.stderr.strip() == "Error: this needs scipy: pip install 'poised[eval]'"
@@ -115,7 +125,7 @@ def test_scoring_needs_no_torch(four: Path) -> None:
         ["report", *of, *found, "--out", four / "page.html"],
         ["report", *of, "--out", four / "page.html"],  # of a model, whose weights lie beside it
         ["data", "check", four, *of[2:]],
-        ["data", "convert", four, four / "again.json", *of[2:]],
+        ["data", "convert", four, "--out", four / "again.json", *of[2:]],
         ["recipes", "show", "cpn"],
     ]
     for command in commands:

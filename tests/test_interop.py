@@ -261,7 +261,7 @@ def test_without_a_network_only_the_hub_fails_and_says_so(
     assert "me/small: the Hub refused it, or cannot be reached: " in done.stderr
     assert "no network here" in done.stderr
     for tool, out in (("yolo", "y"), ("label-studio", "tasks.json"), ("fiftyone", "f")):
-        command = ["convert", str(saved[1]), str(tmp_path / out), "--to", tool]
+        command = ["convert", str(saved[1]), "--out", str(tmp_path / out), "--to", tool]
         done = CliRunner().invoke(app, [*command, "--images", str(tmp_path)])
         assert done.exit_code == 0, done.output
         assert "4 people in 2 images" in done.stdout

@@ -263,7 +263,7 @@ def test_the_command_line_lists_shows_and_counts(tmp_path: Path) -> None:
     shown = run(app, ["recipes", "show", "cpn-hard-10"])
     assert "hard: 10" in shown.output
     assert "weight_decay: 1.0e-05" in shown.output  # from the base
-    counted = run(app, ["cost", "cpn-concat", "--json", str(tmp_path / "cost.json")])
+    counted = run(app, ["cost", "cpn-concat", "--out", str(tmp_path / "cost.json")])
     assert counted.exit_code == 0, counted.output
     assert json.loads((tmp_path / "cost.json").read_text())[0]["params_m"] == 25.726
     wrong = run(app, ["cost"])

@@ -167,7 +167,17 @@ def test_the_check_tells_of_skeleton_and_parts(ten: Path, tmp_path: Path) -> Non
 
 def test_a_part_of_the_keypoints_is_taken_by_name(ten: Path, five: str, tmp_path: Path) -> None:
     out = tmp_path / "five.json"
-    arguments = ["data", "convert", str(ten), str(out), "--dataset", "lspet", "--split", "all"]
+    arguments = [
+        "data",
+        "convert",
+        str(ten),
+        "--out",
+        str(out),
+        "--dataset",
+        "lspet",
+        "--split",
+        "all",
+    ]
     done = CliRunner().invoke(app, [*arguments, "--skeleton", five])
     assert done.exit_code == 0, done.output
     record = json.loads(out.read_text())["annotations"][0]

@@ -169,11 +169,12 @@ def test_a_pack_is_written_whole_or_not_at_all(own: Path, tmp_path: Path) -> Non
 
 def test_the_command_packs_and_does_not_write_over(own: Path, tmp_path: Path) -> None:
     out = tmp_path / "pack"
-    arguments = ["data", "pack", str(own), str(out), "--dataset", "coco", "--split", "people.json"]
+    of = ["--dataset", "coco", "--split", "people.json"]
+    arguments = ["data", "pack", str(own), "--out", str(out), *of]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "5 people in 3 images, 0 MB" in result.output
-    result = CliRunner().invoke(app, ["data", "check", *arguments[3:]])
+    result = CliRunner().invoke(app, ["data", "check", str(out), *of])
     assert result.exit_code == 0, result.output
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2

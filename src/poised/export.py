@@ -141,6 +141,9 @@ def export_onnx(
     outputs = output_names(metadata)
     with written_whole(out) as partial, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Constant folding - Only steps=1")  # of one-sided padding
+        warnings.simplefilter("ignore", DeprecationWarning)  # of this exporter, which is meant
+        # what is decided by an image's sides may be fixed, as they are
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         torch.onnx.export(
             module,
             (_blank(metadata),),

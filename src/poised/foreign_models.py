@@ -71,7 +71,7 @@ def describe(session: Session, said: Fields = NONE) -> dict[str, Any]:
         what = ", ".join(f"{name} {['N', *shape]}" for name, shape in shapes.items())
         raise ModelError(
             f"{path}: not a pose model that is known here. It gives {what.replace(chr(39), '')}; "
-            f"expected {EXPECTED} (K of another skeleton than the package's: give --skeleton)"
+            f"expected {EXPECTED} (K of another skeleton than the package's: give --model-skeleton)"
         )
     first = shapes[next(iter(roles.values()))]
     notes: dict[str, Any] = {
@@ -193,7 +193,7 @@ def _fitting(skeleton: Skeleton | None, path: Path, keypoints: int) -> Skeleton:
         known = ", ".join(f"{count} ({name})" for count, name in SKELETONS.items())
         raise ModelError(
             f"{path}: gives {keypoints} keypoints, and of those numbers alone a skeleton is known: "
-            f"{known}. Name it: --skeleton NAME|FILE"
+            f"{known}. Name it: --model-skeleton NAME|FILE"
         )
     skeleton = skeleton or Skeleton.load(SKELETONS[keypoints])
     if len(skeleton) != keypoints:

@@ -8,29 +8,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from poised.bundled import recipe_files as recipe_files
+from poised.bundled import recipe_names as recipe_names
 from poised.reading import parse_yaml, read_yaml, short
 from poised.recipe import Recipe
 
 
 class RecipeError(ValueError):
     """A recipe that cannot be used: names the file, the field, the value and what fits."""
-
-
-def recipe_files() -> dict[str, Path]:
-    """The recipes of the package, by name: recipes/<name>.yaml and recipes/<paper>/<name>.yaml."""
-    folder = Path(str(resources.files("poised"))) / "recipes"
-    return {path.stem: path for path in sorted(folder.rglob("*.yaml"))}
-
-
-def recipe_names() -> list[str]:
-    """The names of the recipes in the package."""
-    return sorted(recipe_files())
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,8 @@ def nulled(figures: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """Strict JSON; raises ValueError at NaN and infinity."""
-    return json.dumps(value, indent=indent, allow_nan=False)
+    """Strict JSON, paths as text; raises ValueError at NaN and infinity."""
+    return json.dumps(value, indent=indent, allow_nan=False, default=os.fspath)
 
 
 def read_yaml(path: Path, wrong: type[ValueError], what: str = "file") -> Any:

@@ -22,11 +22,11 @@ def write_torchscript(
     module: nn.Module, images: Tensor, metadata: Mapping[str, Any], out: Path
 ) -> Path:
     """Trace a module on images (N, ...), N above 1, and write it; any N is taken later."""
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings(), written_whole(out) as partial:
+        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, which is meant
         # what is decided by an image's sides may be fixed, as they are
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         traced = torch.jit.trace(module, (images,), check_trace=False)  # type: ignore[no-untyped-call]
-    with written_whole(out) as partial:
         torch.jit.save(traced, str(partial), _extra_files={NOTES: json_text(metadata)})
     return out
 
@@ -48,9 +48,11 @@ def open_torchscript(path: Path, device: torch.device) -> tuple[nn.Module, dict[
     if f"extra/{NOTES}" not in names:
         raise ModelError(f"{path}: TorchScript that `poised export` did not write: not known here")
     notes = {NOTES: ""}
-    module: nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
-        str(path), map_location=device, _extra_files=notes
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        module: nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
+            str(path), map_location=device, _extra_files=notes
+        )
     found: Any = notes[NOTES]  # torch gives bytes
     text = found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
     return module.eval(), parse_own(text, str(path))

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from poised.cli.common import Engine, app, errors, extra, number
+from poised.cli.answer import Answer, answers
+from poised.cli.common import (
+    Batch,
+    Detector,
+    Engine,
+    Flip,
+    Model,
+    Runner,
+    WholeImage,
+    app,
+    errors,
+    extra,
+    number,
+)
 
 cluster_app = typer.Typer(help="On many machines, by Ray.", no_args_is_help=True)
 app.add_typer(cluster_app, name="cluster")
@@ -18,9 +31,10 @@ def cluster() -> None:
 
 
 @cluster_app.command("predict")
+@answers
 def cluster_predict(
-    source: Annotated[str, typer.Option("--input", help="A folder, or s3://bucket/folder.")],
-    output: Annotated[str, typer.Option(help="Likewise, for the Parquet files; empty.")],
+    source: Annotated[str, typer.Argument(help="A folder, or s3://bucket/folder.")],
+    out: Annotated[str, typer.Option(help="Likewise, for the Parquet files; empty.")],
     workers: Annotated[int, typer.Option(help="Actors, each with the networks of its own.")] = 1,
     cpus: Annotated[int, typer.Option(help="CPU cores of an actor.")] = 1,
     gpus: Annotated[
@@ -30,18 +44,14 @@ def cluster_predict(
     address: Annotated[
         str | None, typer.Option(help="Of a Ray cluster, or auto; default: this machine alone.")
     ] = None,
-    detector: Annotated[str, typer.Option(help="A bundled detector or an ONNX file.")] = "person",
-    whole_image: Annotated[
-        bool, typer.Option("--whole-image", help="One person fills each image.")
-    ] = False,
-    model: Annotated[str, typer.Option(help="As of `poised predict`.")] = "coco17",
-    engine: Annotated[Engine, typer.Option(help="What runs the networks.")] = Engine.auto,
-    flip: Annotated[bool, typer.Option(help="Average with the mirrored crop.")] = True,
-    batch: Annotated[
-        int | None, typer.Option(help="People a network call; default: 4, by torch 32.")
-    ] = None,
-) -> None:
-    """Write everybody's pose in the images under INPUT to OUTPUT, by actors on many machines."""
+    detector: Detector = "person",
+    whole_image: WholeImage = False,
+    model: Model = "coco17",
+    engine: Runner = Engine.auto,
+    flip: Flip = True,
+    batch: Batch = None,
+) -> Answer:
+    """Write everybody's pose in the images under SOURCE to OUT, by actors on many machines."""
     with errors(), extra("ray"):
         import pyarrow  # noqa: F401
         import ray
@@ -65,5 +75,5 @@ def cluster_predict(
         have = ray.cluster_resources().get("GPU", 0)
         if gpus > have:
             raise ValueError(f"--gpus is {gpus:g}, and this cluster has {have:g}")
-        count = predict(source, output, predictor, workers, cpus, gpus)
-    typer.echo(f"{number(count, 'image')} -> {output}")
+        count = predict(source, out, predictor, workers, cpus, gpus)
+    return Answer({"images": count, "out": out}, [f"{number(count, 'image')} -> {out}"])

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from poised.cli import complete
+
 app = typer.Typer(
     help="Find people in images and say where their joints are; train and compare the networks.",
     no_args_is_help=True,
@@ -27,6 +29,12 @@ class Engine(str, Enum):
 
 
 DATA_SETS = "coco, crowdpose, deeplabcut, flic, lsp, lspet, mpii or yolo."
+OwnSkeleton = Annotated[
+    str | None,
+    typer.Option(
+        help="Yours: a name, a YAML file, or a file of a data set that names its keypoints."
+    ),
+]
 
 
 class Format(str, Enum):
@@ -36,6 +44,21 @@ class Format(str, Enum):
     parquet = "parquet"
 
 
+Model = Annotated[
+    str,
+    typer.Option(
+        help="Bundled, or an ONNX or safetensors file; see `poised models`.",
+        autocompletion=complete.pose_model,
+    ),
+]
+Detector = Annotated[
+    str,
+    typer.Option(help="A bundled detector or an ONNX file.", autocompletion=complete.detector),
+]
+WholeImage = Annotated[bool, typer.Option("--whole-image", help="One person fills each image.")]
+ModelSkeleton = Annotated[
+    str | None, typer.Option(help="Of other people's model: a name, a YAML or COCO file.")
+]
 Mean = Annotated[
     tuple[float, float, float] | None,
     typer.Option(help="Of other people's model, 0 to 255, in the order of its channels."),
@@ -44,8 +67,19 @@ Std = Annotated[tuple[float, float, float] | None, typer.Option(help="Likewise."
 Bgr = Annotated[
     bool | None, typer.Option("--bgr/--rgb", help="The order of that model's channels.")
 ]
+Runner = Annotated[Engine, typer.Option(help="What runs the networks.")]
+Flip = Annotated[bool, typer.Option(help="Average with the mirrored crop.")]
+Batch = Annotated[int | None, typer.Option(help="People a network call; default: 4, by torch 32.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; default: all.")]
 
-
+OneRecipe = Annotated[
+    str,
+    typer.Argument(help="A recipe of the package, or a YAML file.", autocompletion=complete.recipe),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="key=value of the recipe, e.g. optimise.epochs=5, test.decoder=quarter"),
+]
 Devices = Annotated[str, typer.Option(help="Of each node: a number, or auto for all.")]
 Nodes = Annotated[int, typer.Option(help="Computers, on each of which this is started.")]
 Accelerator = Annotated[str, typer.Option(help="auto, cpu or cuda.")]

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from poised.cli import complete
+from poised.cli.answer import Answer, answers
 from poised.cli.common import app, checked_out, errors, extra, number
 
 hub_app = typer.Typer(help="Models to and from the Hugging Face Hub.")
@@ -21,9 +23,10 @@ class Tool(str, Enum):
 
 
 @app.command()
+@answers
 def convert(
     poses: Annotated[Path, typer.Argument(help="A poses.json or poses.jsonl of images.")],
-    out: Annotated[Path, typer.Argument(help="The folder, of Label Studio the file, to write.")],
+    out: Annotated[Path, typer.Option(help="The folder, of Label Studio the file, to write.")],
     to: Annotated[Tool, typer.Option(help="Whose form.")],
     images: Annotated[
         Path | None, typer.Option(help="Where relative file names start; default: here.")
@@ -34,7 +37,7 @@ def convert(
     prefix: Annotated[
         str | None, typer.Option(help="Of Label Studio: what makes a file name an address.")
     ] = None,
-) -> None:
+) -> Answer:
     """Write saved poses as labels to correct: of YOLO, Label Studio or FiftyOne.
 
     YOLO gets a data set with the images; Label Studio its tasks, and beside them, as .xml, the
@@ -62,39 +65,44 @@ def convert(
             write_text(out, json_text(tasks, indent=1) + "\n")
             if found:
                 write_text(out.with_suffix(".xml"), label_config(found[0].skeleton))
-        typer.echo(
-            f"{number(people, 'person', 'people')} in {number(len(found), 'image')} -> {out}"
-        )
+    told = f"{number(people, 'person', 'people')} in {number(len(found), 'image')} -> {out}"
+    return Answer({"people": people, "images": len(found), "out": out}, [told])
 
 
 Repository = Annotated[str, typer.Argument(help="owner/name")]
 
 
 @hub_app.command("push")
+@answers
 def push_model(
-    model: Annotated[str, typer.Argument(help="Bundled, or a file.")],
+    model: Annotated[
+        str, typer.Argument(help="Bundled, or a file.", autocompletion=complete.model)
+    ],
     repository: Repository,
     licence: Annotated[str | None, typer.Option(help="As the Hub calls it: apache-2.0.")] = None,
     public: Annotated[
         bool, typer.Option("--public", help="Of a repository that this makes.")
     ] = False,
-) -> None:
+) -> Answer:
     """Send a model and its card to the Hub, as who `hf auth login` says."""
     with errors(), extra("hub"):
         from poised.interop.hub import push
 
-        typer.echo(f"{model} -> {push(model, repository, licence=licence, private=not public)}")
+        commit = push(model, repository, licence=licence, private=not public)
+    return Answer({"model": model, "commit": commit}, [f"{model} -> {commit}"])
 
 
 @hub_app.command("pull")
+@answers
 def pull_model(
     repository: Repository,
     out: Annotated[Path, typer.Option(help="The folder for the files.")],
     revision: Annotated[str | None, typer.Option(help="A branch, tag or commit.")] = None,
-) -> None:
+) -> Answer:
     """Bring a repository's models into OUT; `--model FILE` takes them."""
     with errors(), extra("hub"):
         from poised.interop.hub import pull
 
-        for path in pull(repository, out, revision=revision):
-            typer.echo(f"{repository} -> {path}")
+        files = pull(repository, out, revision=revision)
+    told = [f"{repository} -> {path}" for path in files]
+    return Answer({"repository": repository, "models": files}, told)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from poised.cli.common import DATA_SETS, app, checked_out, errors, extra, number
+from poised.cli.answer import Answer, answers
+from poised.cli.common import DATA_SETS, OwnSkeleton, app, checked_out, errors, extra, number
 from poised.reading import json_text
 
 data_app = typer.Typer(help="Look at a data set: its faults, its people, another form of it.")
@@ -17,15 +19,10 @@ app.add_typer(data_app, name="data", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(help="The data set's folder.")]
 Name = Annotated[str, typer.Option(help=DATA_SETS)]
 Part = Annotated[str, typer.Option(help="Of the data set, or a COCO-style file in it.")]
-OwnSkeleton = Annotated[
-    str | None,
-    typer.Option(
-        help="Yours: a name, a YAML file, or a file of a data set that names its keypoints."
-    ),
-]
 
 
 @data_app.command()
+@answers
 def check(
     folder: Folder,
     dataset: Name,
@@ -34,7 +31,7 @@ def check(
     against: Annotated[
         str | None, typer.Option(help="Another part: no image of it may be in this one.")
     ] = None,
-) -> None:
+) -> Answer:
     """Count people and faults, and name each fault with its image and record.
 
     Exit code 1 says that there are faults.
@@ -50,33 +47,42 @@ def check(
             others, _ = read_people(dataset, folder, against, skeleton)
             faults += twice_seen(people, others, against)
         doubts = doubts_about(names)
-        for line in [*doubts, *faults]:
-            typer.echo(str(line))
-        labelled = sum(int(person.visible.sum()) for person in people)
-        images = len({person.image for person in people})
-        ignored = sum(person.ignored for person in people)
-        typer.echo(f"people: {len(people)}, {ignored} of them to be ignored; images: {images}")
-        typer.echo(f"{labelled} keypoints of {len(people) * len(names)} are labelled")
-        for kind, count in Counter(fault.kind for fault in faults).items():
-            typer.echo(f"{kind}: {count}")
-        if doubts:
-            typer.echo(f"skeleton: {len(doubts)}")
-        typer.echo(f"faults: {len(faults) + len(doubts)}")
-    if faults or doubts:
-        raise typer.Exit(1)
+    kinds = Counter(fault.kind for fault in faults)
+    labelled = sum(int(person.visible.sum()) for person in people)
+    facts = {
+        "people": len(people),
+        "ignored": sum(person.ignored for person in people),
+        "images": len({person.image for person in people}),
+        "keypoints": len(people) * len(names),
+        "labelled": labelled,
+        "kinds": kinds,
+        "skeleton": doubts,
+        "faults": [asdict(fault) for fault in faults],
+    }
+    shown = [
+        *doubts,
+        *map(str, faults),
+        "people: {people}, {ignored} of them to be ignored; images: {images}".format_map(facts),
+        "{labelled} keypoints of {keypoints} are labelled".format_map(facts),
+        *(f"{kind}: {count}" for kind, count in kinds.items()),
+        *([f"skeleton: {len(doubts)}"] if doubts else []),
+        f"faults: {len(faults) + len(doubts)}",
+    ]
+    return Answer(facts, shown, code=int(bool(faults or doubts)))
 
 
 @data_app.command()
+@answers
 def convert(
     folder: Folder,
-    out: Annotated[Path, typer.Argument(help="The JSON file to write.")],
+    out: Annotated[Path, typer.Option(help="The JSON file to write.")],
     dataset: Name,
     split: Part = "train",
     skeleton: OwnSkeleton = None,
     to: Annotated[str, typer.Option(help="coco, or flic, lsp, lspet, mpii: their own form.")] = (
         "coco"
     ),
-) -> None:
+) -> Answer:
     """Write any data set in COCO form, or in its own form again.
 
     A file in COCO form is read by `--dataset coco --split FILE`, FILE lying in the data set's
@@ -99,17 +105,18 @@ def convert(
             people, names = read_people(dataset, folder, split, skeleton)
             theirs = Skeleton.load(known(to).skeleton)
             write_bytes(out, WRITERS[to](renamed(people, names, theirs, {}), "train" in split))
-        typer.echo(f"{len(people)} people -> {out}")
+    return Answer({"people": len(people), "out": out}, [f"{len(people)} people -> {out}"])
 
 
 @data_app.command()
+@answers
 def pack(
     folder: Folder,
-    out: Annotated[Path, typer.Argument(help="The new folder to write.")],
+    out: Annotated[Path, typer.Option(help="The new folder to write.")],
     dataset: Name,
     split: Part = "train",
     skeleton: OwnSkeleton = None,
-) -> None:
+) -> Answer:
     """Put the images with people and their annotation into one folder of two files.
 
     OUT stands in for FOLDER as a recipe's `dataset.root`: a training from it draws the same
@@ -120,20 +127,22 @@ def pack(
         from poised.packs import PACK
 
         people, images = pack_people(dataset, folder, split, out, skeleton)
-        size = (out / PACK).stat().st_size / 1e6
-        typer.echo(f"{people} people in {number(images, 'image')}, {size:.0f} MB -> {out}")
+        size = (out / PACK).stat().st_size
+    told = f"{people} people in {number(images, 'image')}, {size / 1e6:.0f} MB -> {out}"
+    return Answer({"people": people, "images": images, "bytes": size, "out": out}, [told])
 
 
 @data_app.command()
+@answers
 def show(
     folder: Folder,
-    out: Annotated[Path, typer.Argument(help="The JPEG file to write.")],
+    out: Annotated[Path, typer.Option(help="The JPEG file to write.")],
     dataset: Name,
     split: Part = "train",
     skeleton: OwnSkeleton = None,
     count: Annotated[int, typer.Option(min=1, help="People on the sheet.")] = 36,
     seed: Annotated[int, typer.Option(help="Of the choice of people.")] = 0,
-) -> None:
+) -> Answer:
     """Write a sheet of people with their annotation, to look at."""
     with errors(), extra("eval"):
         import numpy as np
@@ -148,4 +157,5 @@ def show(
             raise ValueError(f"{folder}: nobody to show in {split}")
         order = np.random.default_rng(seed).permutation(len(seen))[:count]
         write_jpeg(out, contact_sheet([seen[i] for i in sorted(order)], names))
-        typer.echo(f"{len(order)} of {len(seen)} people -> {out}")
+    told = f"{len(order)} of {len(seen)} people -> {out}"
+    return Answer({"shown": len(order), "people": len(seen), "out": out}, [told])

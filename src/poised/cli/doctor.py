@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import typer
+from dataclasses import asdict
 
-from poised.cli.common import app, print_table, say
+from poised.cli.answer import Answer, answers
+from poised.cli.common import app
 
 
 @app.command()
-def doctor() -> None:
+@answers
+def doctor() -> Answer:
     """Say what runs here, in which precision, and what is missing with the command that mends it.
 
     Exit code 1 where what every use needs does not work: an engine that reads ONNX, or a model.
@@ -18,13 +20,12 @@ def doctor() -> None:
 
     from poised.doctor import findings
 
-    table, broken = Table("", "what", "found", "to mend"), False
-    for finding in findings():
-        broken |= finding.needed and not finding.ok
+    found = list(findings())
+    table = Table("", "what", "found", "to mend")
+    for finding in found:
         mark = "ok" if finding.ok else "broken" if finding.needed else "absent"
         mend = "" if finding.ok else finding.mend
         table.add_row(mark, *map(escape, (finding.thing, finding.found, mend)))
-    print_table(table)
-    if broken:
-        say("what is broken here is needed by every prediction", err=True)
-        raise typer.Exit(1)
+    broken = any(finding.needed and not finding.ok for finding in found)
+    notes = ["what is broken here is needed by every prediction"] if broken else []
+    return Answer([asdict(finding) for finding in found], [table], notes, int(broken))

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from poised.cli import complete
+from poised.cli.answer import Answer, answers
 from poised.cli.common import (
     DATA_SETS,
     Bgr,
+    Detector,
     Engine,
+    Flip,
     Mean,
+    ModelSkeleton,
+    Overrides,
+    OwnSkeleton,
+    Runner,
     Std,
+    Threads,
     app,
     checked_out,
     errors,
     extra,
-    print_table,
     remember_said,
     said_of_model,
-    say,
 )
 
 
@@ -35,13 +43,19 @@ Data = Annotated[Path, typer.Option(help="The data set's folder.")]
 Name = Annotated[str | None, typer.Option(help=DATA_SETS)]
 Part = Annotated[str | None, typer.Option(help="Of the data set; default: the usual test.")]
 Row = Annotated[
-    str | None, typer.Option(help="A recipe: its data set, protocol of testing, paper's figures.")
-]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="key=value of the recipe, e.g. test.decoder=quarter")
+    str | None,
+    typer.Option(
+        help="A recipe: its data set, protocol of testing, paper's figures.",
+        autocompletion=complete.recipe,
+    ),
 ]
 Models = Annotated[
-    list[str], typer.Option("--model", help="Bundled, or an ONNX file; several are averaged.")
+    list[str],
+    typer.Option(
+        "--model",
+        help="Bundled, or an ONNX or safetensors file; several are averaged.",
+        autocompletion=complete.pose_model,
+    ),
 ]
 Results = Annotated[Path | None, typer.Option(help="Score this COCO results file, no model.")]
 Server = Annotated[
@@ -51,25 +65,16 @@ Server = Annotated[
 BoxesOf = Annotated[
     str | None, typer.Option(help="truth, detector, image, or a box file; default: the recipe's.")
 ]
-Finder = Annotated[str, typer.Option(help="A bundled detector or an ONNX file.")]
-Runner = Annotated[Engine, typer.Option(help="What runs the networks.")]
-Flip = Annotated[bool, typer.Option(help="Average with the mirrored crop.")]
 Growth = Annotated[float | None, typer.Option(help="Of boxes; default: the model's.")]
-OwnSkeleton = Annotated[
-    str | None, typer.Option(help="Of your own data: a name, a YAML file, a file of a data set.")
-]
-ModelSkeleton = Annotated[
-    str | None, typer.Option(help="Of other people's model: a name, a YAML or COCO file.")
-]
 Reference = Annotated[Length, typer.Option(help="What PCK's distances are measured in.")]
 Crowd = Annotated[
     tuple[float, float] | None,
     typer.Option(help="CrowdPose's medium and hard begin there; 0.2 0.8, or 0.1 0.8 (its text)."),
 ]
-Threads = Annotated[int | None, typer.Option(help="CPU threads; default: all.")]
 
 
 @app.command()
+@answers
 def evaluate(
     data: Data,
     overrides: Overrides = None,
@@ -79,7 +84,7 @@ def evaluate(
     models: Models = ["coco17"],  # noqa: B006  typer copies it
     predictions: Results = None,
     boxes: BoxesOf = None,
-    detector: Finder = "person",
+    detector: Detector = "person",
     engine: Runner = Engine.auto,
     flip: Flip = True,
     padding: Growth = None,
@@ -94,7 +99,7 @@ def evaluate(
     at: Annotated[list[float] | None, typer.Option(help="One more limit for PCK's mean.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write figures and protocol here.")] = None,
     results: Server = None,
-) -> None:
+) -> Answer:
     """Score a model or a results file by its data set's own metric, and say how it was done."""
     with errors(), extra("eval"):
         from rich.table import Table
@@ -123,19 +128,17 @@ def evaluate(
             name = "Total" if figure == TOTAL.get(done.protocol["dataset"]) else figure
             known = (str(row.figures.get(name, "")) for row in reported)
             table.add_row(figure, f"{value:.1f}", *known)
-        if done.figures:
-            print_table(table)
-        else:
-            say("nobody is annotated here: no figures")
-        for field, value in done.protocol.items():
-            say(f"{field}: {value}")
-        if results is not None:
-            say(f"{done.protocol['predictions_counted']} people -> {results}")
-        if out is not None:
-            say(f"figures and protocol -> {out}")
+    shown = [table if done.figures else "nobody is annotated here: no figures"]
+    shown += [f"{field}: {value}" for field, value in done.protocol.items()]
+    if results is not None:
+        shown.append(f"{done.protocol['predictions_counted']} people -> {results}")
+    if out is not None:
+        shown.append(f"figures and protocol -> {out}")
+    return Answer(done.as_dict(), shown)
 
 
 @app.command()
+@answers
 def report(
     data: Data,
     out: Annotated[Path, typer.Option(help="The HTML file to write.")],
@@ -146,7 +149,7 @@ def report(
     models: Models = ["coco17"],  # noqa: B006  typer copies it
     predictions: Results = None,
     boxes: BoxesOf = None,
-    detector: Finder = "person",
+    detector: Detector = "person",
     engine: Runner = Engine.auto,
     flip: Flip = True,
     padding: Growth = None,
@@ -158,7 +161,7 @@ def report(
     mean: Mean = None,
     std: Std = None,
     bgr: Bgr = None,
-) -> None:
+) -> Answer:
     """Evaluate, and write one HTML page to look at: curves, errors by kind, pictures."""
     with errors(), extra("eval"):
         from poised.report import write_report
@@ -173,7 +176,8 @@ def report(
             (skeleton, length, crowd, ()),
         )
         write_report(done, out)
-        typer.echo(f"{len(done.matched.people)} people -> {out}")
+    people = len(done.matched.people)
+    return Answer({"people": people, "out": out}, [f"{people} people -> {out}"])
 
 
 def _row(recipe: str | None, overrides: Sequence[str] | None) -> Any:
@@ -257,18 +261,20 @@ def _measure(
 
 
 @app.command()
+@answers
 def compare(
     files: Annotated[list[Path], typer.Argument(help="What `poised evaluate --out` wrote.")],
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Also where the protocols differ.")
     ] = False,
-) -> None:
+) -> Answer:
     """Put runs side by side, with the 95% interval of each one's difference from the first."""
     with errors():
         from rich.table import Table
 
         from poised.compare import MEANING
         from poised.compare import compare as run
+        from poised.reading import nulled
 
         runs = run(files, anyway=anyway)
         table = Table("", *(row.name for row in runs))
@@ -279,9 +285,8 @@ def compare(
         table.add_row("its 95% interval", *own)
         intervals = (f"{row.low:+.1f} to {row.high:+.1f}" for row in runs[1:])
         table.add_row("95% interval of the difference", "", *intervals)
-        print_table(table)
-        if len(runs) > 1:
-            typer.echo(MEANING)
-        for row in runs:
-            for field, (first, here) in row.unlike.items():
-                typer.echo(f"{row.name} differs in {field}: {first} and {here}")
+    shown: list[Any] = [table] if len(runs) == 1 else [table, MEANING]
+    for row in runs:
+        for field, (first, here) in row.unlike.items():
+            shown.append(f"{row.name} differs in {field}: {first} and {here}")
+    return Answer([asdict(row) | {"figures": nulled(row.figures)} for row in runs], shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from poised.cli.common import DATA_SETS, app, checked_out, errors, extra, number, print_table, say
+from poised.cli import complete
+from poised.cli.answer import Answer, answers
+from poised.cli.common import DATA_SETS, app, checked_out, errors, extra, number, say
 
 
 class To(str, Enum):
@@ -20,10 +23,14 @@ class To(str, Enum):
 
 
 @app.command()
+@answers
 def export(
     model: Annotated[
         str,
-        typer.Argument(help="Bundled, an ONNX file of ours, or weights (.safetensors)."),
+        typer.Argument(
+            help="Bundled, an ONNX file of ours, or weights (.safetensors).",
+            autocompletion=complete.model,
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The file to write: .onnx, .xml, .pt.")],
     to: Annotated[To | None, typer.Option(help="Default: by the end of --out.")] = None,
@@ -52,9 +59,13 @@ def export(
         Path, typer.Option(help="A folder with people, for --verify without --data.")
     ] = Path("data/samples"),
     recipe: Annotated[
-        str | None, typer.Option(help="A recipe or YAML file; default: within or beside weights.")
+        str | None,
+        typer.Option(
+            help="A recipe or YAML file; default: within or beside weights.",
+            autocompletion=complete.recipe,
+        ),
     ] = None,
-) -> None:
+) -> Answer:
     """Make an ONNX, OpenVINO or TorchScript model, for `--model` of `predict` and `evaluate`."""
     with errors(), extra("train"):
         from poised.forms import Wanted, form_of, write_form
@@ -76,9 +87,14 @@ def export(
         halve = False if fp32 else None
         wanted = Wanted(source, whole, halve, plan, calibration if int8 else ())
         out.parent.mkdir(parents=True, exist_ok=True)
-        say(f"{model} -> {write_form(wanted, out, form)}")
-        if verify:
-            _verify(wanted, out, form, (dataset, data, test_split), calibration, images)
+        written = write_form(wanted, out, form)
+        facts = {"model": model, "out": written}
+        said = f"{model} -> {written}"
+        if not verify:
+            return Answer(facts, [said])
+        say(said)
+        done = _verify(wanted, out, form, (dataset, data, test_split), calibration, images)
+    return replace(done, facts=facts | done.facts)
 
 
 def _calibration(dataset: str | None, data: Path | None, split: str | None, int8: bool) -> Any:
@@ -104,28 +120,33 @@ def _verify(
     where: tuple[str | None, Path | None, str | None],
     calibration: Any,
     images: Path,
-) -> None:
-    """Print how far engines are apart, and figures; exit code 1 where they are too far apart."""
+) -> Answer:
+    """How far engines are apart, and figures; exit code 1 where they are too far apart."""
     with extra("eval"):
-        from poised.verify import PIXELS, SCORE, compare_engines, every_engine
+        from poised.verify import PIXELS, SCORE, compare_engines, every_engine, scored
     people, part = _people(where, images)
     with TemporaryDirectory() as folder:
         sessions = every_engine(wanted, out, form, Path(folder))
         first, found = next(iter(sessions)), compare_engines(sessions, people)
-        if not found:
-            say(f"{first} alone runs this here: nothing to compare it with")
-        for one in found:
-            say(
-                f"{one.name}: at most {one.pixels:.4f} crop pixels and {one.score:.6f} in score "
-                f"from {first}, {number(len(people), 'person', 'people')}"
-            )
-        if part is not None:
-            _print_figures(wanted, out, calibration, part)
+        shown: list[Any] = [
+            f"{one.name}: at most {one.pixels:.4f} crop pixels and {one.score:.6f} in score "
+            f"from {first}, {number(len(people), 'person', 'people')}"
+            for one in found
+        ] or [f"{first} alone runs this here: nothing to compare it with"]
+        rows = [] if part is None else list(scored(wanted, out, calibration, part))
+    facts = {
+        "first": first,
+        "people": len(people),
+        "apart": [asdict(one) for one in found],
+        "figures": [{"precision": k, "figure": name, "value": value} for k, name, value in rows],
+    }
+    shown += _figures(rows, calibration) if part is not None else []
     if wanted.people:
-        say("how int8 is rounded is each engine's own affair: it is held to no limit")
+        shown.append("how int8 is rounded is each engine's own affair: it is held to no limit")
     elif not all(one.close for one in found):
-        say(f"Error: {out}: engines differ by more than {PIXELS} px or {SCORE} in score", err=True)
-        raise typer.Exit(1)
+        wrong = f"Error: {out}: engines differ by more than {PIXELS} px or {SCORE} in score"
+        return Answer(facts, shown, [wrong], code=1)
+    return Answer(facts, shown)
 
 
 def _people(
@@ -145,18 +166,13 @@ def _people(
     return labelled_people(*part, MOST_PEOPLE), part
 
 
-def _print_figures(
-    wanted: Any, written: Path, calibration: Any, part: tuple[str, Path, str]
-) -> None:
+def _figures(rows: list[tuple[str, str, float]], calibration: Any) -> list[Any]:
     """AP or PCK of each precision, and its difference from the first."""
     from rich.table import Table
 
-    from poised.verify import scored
-
-    table, first = Table("precision", "figure", "value", "difference"), None
-    for kind, name, value in scored(wanted, written, calibration, part):
-        first = value if first is None else first
-        table.add_row(kind, name, f"{value:.2f}", f"{value - first:+.2f}")
-    print_table(table)
-    if not calibration:
-        say("int8 is not among them: it needs poised[int8] and --split, which calibrates it")
+    table = Table("precision", "figure", "value", "difference")
+    for kind, name, value in rows:
+        table.add_row(kind, name, f"{value:.2f}", f"{value - rows[0][2]:+.2f}")
+    if calibration:
+        return [table]
+    return [table, "int8 is not among them: it needs poised[int8] and --split, which calibrates it"]

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from poised.cli.answer import Answer, answers
 from poised.cli.common import (
+    Batch,
     Bgr,
+    Detector,
     Engine,
+    Flip,
     Format,
     Mean,
+    Model,
+    ModelSkeleton,
+    Runner,
     Std,
+    Threads,
+    WholeImage,
     app,
     errors,
     extra,
@@ -43,6 +53,7 @@ class Smooth(str, Enum):
 
 
 @app.command()
+@answers
 def predict(
     paths: Annotated[
         list[str],
@@ -50,21 +61,15 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="The folder for the results.")],
     boxes: Annotated[Path | None, typer.Option(help="A JSON list of boxes, see the docs.")] = None,
-    detector: Annotated[str, typer.Option(help="A bundled detector or an ONNX file.")] = "person",
-    whole_image: Annotated[
-        bool, typer.Option("--whole-image", help="One person fills each image.")
-    ] = False,
-    model: Annotated[
-        str, typer.Option(help="Bundled, or an ONNX or safetensors file; see `poised models`.")
-    ] = "coco17",
-    skeleton: Annotated[
-        str | None, typer.Option(help="Of other people's model: a name, a YAML or COCO file.")
-    ] = None,
+    detector: Detector = "person",
+    whole_image: WholeImage = False,
+    model: Model = "coco17",
+    model_skeleton: ModelSkeleton = None,
     mean: Mean = None,
     std: Std = None,
     bgr: Bgr = None,
-    engine: Annotated[Engine, typer.Option(help="What runs the networks.")] = Engine.auto,
-    flip: Annotated[bool, typer.Option(help="Average with the mirrored crop.")] = True,
+    engine: Runner = Engine.auto,
+    flip: Flip = True,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -88,10 +93,8 @@ def predict(
         Colours | None,
         typer.Option(help="Tell sides apart, or people, with box and number (of videos)."),
     ] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="People a network call; default: 4, by torch 32.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all.")] = None,
+    batch: Batch = None,
+    threads: Threads = None,
     relative_to: Annotated[
         Path | None,
         typer.Option(help="Each file_name as seen from this folder; default: as given."),
@@ -107,7 +110,7 @@ def predict(
         Smooth | None, typer.Option(help="Of videos. Default: offline, of live ones live.")
     ] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Show a video as it runs.")] = False,
-) -> None:
+) -> Answer:
     """Write everybody's pose in PATHS to OUT, as a table and as pictures or drawn videos.
 
     Stopped anywhere, the same command goes on with images. Exit code 1 says that some images could
@@ -133,7 +136,7 @@ def predict(
             images = list_images([Path(path) for path in paths], without=out)
             given = boxes_of(read_boxes(boxes), images, boxes) if boxes else None
         called = result_names(videos or images, relative_to)
-        said = said_of_model(skeleton, mean, std, bgr)
+        said = said_of_model(model_skeleton, mean, std, bgr)
         finder = None if whole_image or boxes else detector
         usual = (Colours.people, Format.jsonl) if videos else (Colours.limbs, Format.coco)
         painted = (colours or usual[0]).value if draw else None
@@ -157,7 +160,7 @@ def predict(
                 with extra("video"):
                     from poised.cli.video import predict_videos
 
-                    code = predict_videos(
+                    return predict_videos(
                         predictor,
                         videos,
                         called,
@@ -170,16 +173,11 @@ def predict(
                         threads=threads,
                         stopped=stopped,
                     )
-            else:
-                asked = {"paths": paths, "flip": flip, "pictures": painted, "format": written}
-                asked |= {"boxes": _boxes_from(boxes, finder)}
-                if relative_to is not None:  # so that a run begun without this option goes on
-                    asked |= {"relative_to": str(relative_to)}
-                code = _images(
-                    predictor, images, called, given, folder, shard, asked, restart, stopped
-                )
-    if code:
-        raise typer.Exit(code)
+            asked = {"paths": paths, "flip": flip, "pictures": painted, "format": written}
+            asked |= {"boxes": _boxes_from(boxes, finder)}
+            if relative_to is not None:  # so that a run begun without this option goes on
+                asked |= {"relative_to": str(relative_to)}
+            return _images(predictor, images, called, given, folder, shard, asked, restart, stopped)
 
 
 def _boxes_from(boxes: Path | None, detector: str | None) -> str:
@@ -201,8 +199,8 @@ def _images(
     asked: dict[str, Any],
     restart: bool,
     stopped: Any,
-) -> int:
-    """Begin or go on with a run of images in a folder that is held; the exit code."""
+) -> Answer:
+    """Begin or go on with a run of images in a folder that is held."""
     from poised.folder_run import begin, describe_images
     from poised.parts import describe_predictor
 
@@ -210,7 +208,7 @@ def _images(
     run = begin(folder, asked, restart)
     _tell_if_done(run)
     _go_on(run, predictor, images, called, boxes, asked["pictures"], stopped)
-    return int(_sum_up(run, run.finish(stopped)) > 0)
+    return _sum_up(run, run.finish(stopped))
 
 
 def _go_on(
@@ -251,28 +249,36 @@ def _tell_if_done(run: Any) -> None:
         say(f"{run.out} holds all of this run already; --restart does it again")
 
 
-def _sum_up(run: Any, totals: Any) -> int:
-    """Say what came of a run; how many images were set aside or not drawn."""
+def _sum_up(run: Any, totals: Any) -> Answer:
+    """What came of a run; the exit code says whether all images were used and drawn."""
     from poised.folder_run import PICTURES, SET_ASIDE
 
+    out = run.out if run.asked["shard"] else run.results
+    drawn = bool(run.asked["pictures"]) and totals.images > totals.undrawn
+    pictures = run.out / PICTURES if drawn else None
     people = number(totals.people, "person", "people")
-    say(f"{people} in {number(totals.images, 'image')} -> {run.results}")
+    shown = [f"{people} in {number(totals.images, 'image')} -> {out}"]
     if totals.left_out:
-        say(f"left out as unsure: {totals.left_out} more (--min-score 0 --min-joints 0 shows all)")
-    if run.asked["pictures"] and totals.images > totals.undrawn:
-        say(f"pictures -> {run.out / PICTURES}")
+        shown.append(
+            f"left out as unsure: {totals.left_out} more (--min-score 0 --min-joints 0 shows all)"
+        )
+    if drawn:
+        shown.append(f"pictures -> {pictures}")
+    notes = []
     if totals.set_aside:
         count = number(totals.images + totals.set_aside, "file")
-        say(f"set aside: {totals.set_aside} of {count}, see {run.out / SET_ASIDE}", err=True)
-    return int(totals.set_aside + totals.undrawn)
+        notes.append(f"set aside: {totals.set_aside} of {count}, see {run.out / SET_ASIDE}")
+    facts = asdict(totals) | {"out": out, "pictures": pictures}
+    return Answer(facts, shown, notes, int(totals.set_aside + totals.undrawn > 0))
 
 
 @app.command()
+@answers
 def merge(
     folders: Annotated[list[Path], typer.Argument(help="All shards' folders.")],
     out: Annotated[Path, typer.Option(help="The folder for the results.")],
     restart: Restart = False,
-) -> None:
+) -> Answer:
     """Put the shards of a `poised predict --shard i/n` together: the results of one run.
 
     The exit code is that run's.
@@ -287,6 +293,4 @@ def merge(
             run = begin(out, whole(shards[0]), restart)
             _tell_if_done(run)
             totals = run.totals or put_together(shards, run)
-        failed = _sum_up(run, totals)
-    if failed:
-        raise typer.Exit(1)
+    return _sum_up(run, totals)

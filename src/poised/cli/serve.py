@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from poised.cli.common import app, errors, extra, say
+from poised.cli import complete
+from poised.cli.common import Detector, Threads, app, errors, extra, say
 
 
 @app.command()
@@ -16,10 +17,13 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Bundled or a file; repeatable, the first is the default: coco17."),
+        typer.Option(
+            help="Bundled or a file; repeatable, the first is the default: coco17.",
+            autocompletion=complete.pose_model,
+        ),
     ] = None,
-    detector: Annotated[str, typer.Option(help="A bundled detector or an ONNX file.")] = "person",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all.")] = None,
+    detector: Detector = "person",
+    threads: Threads = None,
     max_bytes: Annotated[int, typer.Option(help="Of a request.")] = 20_000_000,
     max_pixels: Annotated[int, typer.Option(help="Of an image.")] = 25_000_000,
     max_images: Annotated[int, typer.Option(help="Of a request.")] = 16,

@@ -7,28 +7,35 @@ from typing import Annotated, Any
 
 import typer
 
+from poised.cli import complete
+from poised.cli.answer import Answer, answers
 from poised.cli.common import (
     DATA_SETS,
     Accelerator,
     Devices,
     Nodes,
+    OneRecipe,
+    Overrides,
     app,
+    checked_out,
     errors,
     extra,
-    print_table,
+    say,
     training,
 )
-from poised.reading import json_text
 
 
 @app.command()
+@answers
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(help="A recipe of the package, or a YAML file; not with --from.")
+        str | None,
+        typer.Argument(
+            help="A recipe of the package, or a YAML file; not with --from.",
+            autocompletion=complete.recipe,
+        ),
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value, e.g. optimise.epochs=5")
-    ] = None,
+    overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="The folder; default: runs/<recipe>.")] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew; the run there -> <out>/earlier-N.")
@@ -45,7 +52,11 @@ def train(
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option("--from", help="Start from this model for data of your own: a name, a file."),
+        typer.Option(
+            "--from",
+            help="Start from this model for data of your own: a name, a file.",
+            autocompletion=complete.pose_model,
+        ),
     ] = None,
     dataset: Annotated[str | None, typer.Option(help=f"With --from: {DATA_SETS}")] = None,
     data: Annotated[Path | None, typer.Option(help="With --from: the data set's folder.")] = None,
@@ -56,7 +67,7 @@ def train(
     find_lr: Annotated[
         bool, typer.Option("--find-lr", help="Only try learning rates, and say which suits.")
     ] = False,
-) -> None:
+) -> Answer | None:
     """Train a network by a recipe; the same command again goes on where it stopped."""
     with errors(), extra("train"):
         from poised.export import export_onnx
@@ -70,14 +81,13 @@ def train(
         folder = out or Path("runs") / plan.name
         with training():
             if find_lr:
-                try_rates(plan, folder, say=typer.echo)
-                return
+                return Answer({"lr": try_rates(plan, folder, say=say), "out": folder}, ())
             outside = outside_loggers(log or (), plan.name, folder)
-            trained = run(
-                plan, folder, restart=restart, say=typer.echo, machine=machine, loggers=outside
-            )
-        if is_first():
-            typer.echo(f"exported -> {export_onnx(trained, trained.with_suffix('.onnx'))}")
+            trained = run(plan, folder, restart=restart, say=say, machine=machine, loggers=outside)
+        if not is_first():
+            return None
+        exported = export_onnx(trained, trained.with_suffix(".onnx"))
+    return Answer({"weights": trained, "onnx": exported}, [f"exported -> {exported}"])
 
 
 def _plan(
@@ -110,24 +120,30 @@ app.add_typer(recipes_app, name="recipes", invoke_without_command=True)
 
 
 @recipes_app.callback()
-def recipes(context: typer.Context) -> None:
+@answers
+def recipes(context: typer.Context) -> Answer | None:
     """List the recipes: what they build, on which data, and which rows they stand for."""
-    if context.invoked_subcommand is not None:
-        return
     with errors(), extra("eval"):
+        if context.invoked_subcommand is not None:
+            if context.params["json"]:
+                raise ValueError(f"--json comes after {context.invoked_subcommand}")
+            return None
         from rich.table import Table
 
-        from poised.read_recipe import load_recipe, recipe_names
+        from poised.bundled import recipe_names
+        from poised.read_recipe import load_recipe
 
         table = Table("recipe", "network", "data", "size", "stands for")
+        facts = []
         for name in recipe_names():
             recipe = load_recipe(name)
+            network, data, size = recipe.network.name, recipe.dataset.name, recipe.input.size
             rows = [f"{row.source}: {row.row} {_figure(row.figures)}" for row in recipe.reported]
-            width, height = recipe.input.size
-            table.add_row(
-                name, recipe.network.name, recipe.dataset.name, f"{width}x{height}", "\n".join(rows)
-            )
-        print_table(table)
+            table.add_row(name, network, data, "x".join(map(str, size)), "\n".join(rows))
+            stands_for = [row.model_dump() for row in recipe.reported]
+            facts.append({"name": name, "network": network, "dataset": data, "size": size})
+            facts[-1]["reported"] = stands_for
+    return Answer(facts, [table])
 
 
 def _figure(figures: dict[str, float]) -> str:
@@ -137,69 +153,85 @@ def _figure(figures: dict[str, float]) -> str:
 
 
 @recipes_app.command("show")
+@answers
 def show_recipe(
-    name: Annotated[str, typer.Argument(help="A recipe of the package, or a YAML file.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value")] = None,
-) -> None:
+    recipe: OneRecipe,
+    overrides: Overrides = None,
+) -> Answer:
     """Print a recipe with everything filled in: its base, its defaults, its source."""
     with errors(), extra("eval"):
         import yaml
 
-        from poised.read_recipe import load_recipe, recipe_files
+        from poised.bundled import recipe_files
+        from poised.read_recipe import load_recipe
 
-        recipe = load_recipe(name, overrides or [])
+        plan = load_recipe(recipe, overrides or [])
         try:
             from poised.checkpoint import check_network
 
-            check_network(recipe)
+            check_network(plan)
         except ImportError:
             typer.echo("network.options are not checked: pip install 'poised[train]'", err=True)
-        typer.echo(f"# {recipe_files().get(name, name)}")
-        values = recipe.model_dump(mode="json")
-        typer.echo(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100), nl=False)
+        values = plan.model_dump(mode="json")
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    return Answer(values, [f"# {recipe_files().get(recipe, recipe)}", text.removesuffix("\n")])
 
 
 @app.command()
+@answers
 def cost(
-    names: Annotated[list[str] | None, typer.Argument(help="Recipes, or YAML files.")] = None,
+    recipes: Annotated[
+        list[str] | None,
+        typer.Argument(help="Of the package, or YAML files.", autocompletion=complete.recipe),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every recipe.")] = False,
-    out: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
-) -> None:
+    out: Annotated[Path | None, typer.Option(help="Write the figures here too.")] = None,
+) -> Answer:
     """Count parameters, multiplications and activations, beside what was published."""
     with errors(), extra("train"):
         from rich.table import Table
 
+        from poised.bundled import recipe_names
         from poised.cost import measure_cost
-        from poised.read_recipe import load_recipe, recipe_names
+        from poised.files import write_text
+        from poised.read_recipe import load_recipe
+        from poised.reading import json_text
 
-        if not names and not everything:
+        checked_out(out)
+
+        if not recipes and not everything:
             raise ValueError("name recipes, or give --all")
-        costs = [measure_cost(load_recipe(name)) for name in names or recipe_names()]
+        costs = [measure_cost(load_recipe(name)) for name in recipes or recipe_names()]
         table = Table("recipe", "params M", "MACs G", "activations M", "published", "why not equal")
         for row in costs:
             published = "\n".join(map(str, row.published))
             figures = (f"{row.params_m:.2f}", f"{row.macs_g:.2f}", f"{row.activations_m:.1f}")
             table.add_row(row.recipe, *figures, published, row.why)
-        print_table(table)
+        facts = [row.as_dict() for row in costs]
+        shown: list[Any] = [table]
         if out is not None:
-            out.write_text(json_text([row.as_dict() for row in costs], indent=1), "utf-8")
-            typer.echo(f"figures -> {out}")
+            write_text(out, json_text(facts, indent=1))
+            shown.append(f"figures -> {out}")
+    return Answer(facts, shown)
 
 
 @app.command("import-backbone")
+@answers
 def import_backbone(
     file: Annotated[Path, typer.Argument(help="ResNet, Res2Net, HRNet or Inception-ResNet-v2.")],
     out: Annotated[Path | None, typer.Option(help="Default: beside it, .safetensors.")] = None,
-) -> None:
+) -> Answer:
     """Turn an ImageNet file into safetensors, for `backbone.weights` of a recipe."""
     with errors(), extra("train"):
         from poised.pretrained import import_backbone as run
 
         target = out or file.with_suffix(".safetensors")
-        typer.echo(f"{run(file, target)} -> {target}")
+        network = run(file, target)
+    return Answer({"network": network, "out": target}, [f"{network} -> {target}"])
 
 
 @app.command("import-weights")
+@answers
 def import_weights(
     file: Annotated[Path, typer.Argument(help="A trained checkpoint of another project.")],
     kind: Annotated[
@@ -208,9 +240,13 @@ def import_weights(
     ],
     out: Annotated[Path | None, typer.Option(help="Default: beside it, .safetensors.")] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Written into the file: how the network is used.")
+        str | None,
+        typer.Option(
+            help="Written into the file: how the network is used.",
+            autocompletion=complete.recipe,
+        ),
     ] = None,
-) -> None:
+) -> Answer:
     """Turn a public checkpoint into ours, for `network.weights` of a recipe or for `--model`."""
     with errors(), extra("train"):
         from poised.foreign_weights import INPUTS
@@ -219,12 +255,14 @@ def import_weights(
 
         target = out or file.with_suffix(".safetensors")
         plan = load_recipe(recipe) if recipe else None
-        typer.echo(f"{run(file, kind, target, plan)} -> {target}")
+        network = run(file, kind, target, plan)
+        shown = [f"{network} -> {target}"]
         if kind in INPUTS:
             mean, std = INPUTS[kind]["mean"], INPUTS[kind]["std"]
-            typer.echo(
+            shown.append(
                 f"Its images were normalised by input.mean={mean} and input.std={std}: export and "
                 "prediction do so; to train on from it, give these to the recipe."
             )
-        again = "" if recipe else " --recipe NAME"
-        typer.echo(f"poised export {target}{again} --out {target.with_suffix('.onnx')}")
+    again = "" if recipe else " --recipe NAME"
+    shown.append(f"poised export {target}{again} --out {target.with_suffix('.onnx')}")
+    return Answer({"network": network, "out": target, "input": INPUTS.get(kind)}, shown)

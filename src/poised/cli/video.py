@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from poised.cli.answer import Answer
 from poised.cli.common import number, say
 
 Said = Callable[[], int | None]
@@ -26,8 +27,8 @@ def predict_videos(
     preview: bool,
     threads: int | None,
     stopped: Said,
-) -> int:
-    """Write the videos' poses to OUT, and a drawn copy of each; the exit code.
+) -> Answer:
+    """Write the videos' poses to OUT, and a drawn copy of each.
 
     called: the sources' names in the results; colours: of the copies, None for no copies. Ctrl-C
     or SIGTERM ends the video that runs, and what was done is kept: exit code 0 where that was a
@@ -43,7 +44,9 @@ def predict_videos(
         style: Any = colours or "people"
         return draw_poses(frame.image, frame.poses, predictor.threshold, style, frame.ids)
 
-    failed, source, every = 0, sources[0], detect_every or DETECT_EVERY
+    source, every = sources[0], detect_every or DETECT_EVERY
+    done: list[dict[str, Any]] = []
+    failed: list[str] = []
     with ExitStack() as stack:
         show = stack.enter_context(_shown(preview))
         results = stack.enter_context(video_results(out, predictor.skeleton, style))
@@ -52,21 +55,30 @@ def predict_videos(
             try:
                 with Clip(source) as clip:
                     frames = predictor.video(clip, detect_every=every, smooth=smooth)
-                    _one(clip, name, _until(stopped, frames), results, copy, drawn, show, threads)
+                    left = _until(stopped, frames)
+                    done.append(_one(clip, name, left, results, copy, drawn, show, threads))
             except VideoError as error:
-                failed += 1
+                failed.append(name)
                 say(f"set aside: {error}", err=True)
             if stopped():
                 break
     poses = number(results.people, "pose")
-    say(f"{poses} in {number(results.frames, 'frame')} -> {results.path}")
+    shown = [f"{poses} in {number(results.frames, 'frame')} -> {results.path}"]
+    facts = {
+        "poses": results.people,
+        "frames": results.frames,
+        "out": results.path,
+        "videos": done,
+        "set_aside": failed,
+    }
+    notes = []
     if failed:
-        say(f"set aside: {failed} of {number(len(sources), 'video')}, see above", err=True)
+        notes.append(f"set aside: {len(failed)} of {number(len(sources), 'video')}, see above")
     number_of_signal = stopped()
     if number_of_signal:
-        say("stopped; what was done until then is kept", err=True)
-        return 0 if is_live(source) else 128 + number_of_signal
-    return int(failed > 0)
+        notes.append("stopped; what was done until then is kept")
+        return Answer(facts, shown, notes, 0 if is_live(source) else 128 + number_of_signal)
+    return Answer(facts, shown, notes, int(bool(failed)))
 
 
 def _one(
@@ -78,8 +90,8 @@ def _one(
     drawn: Callable[[Any], Any],
     show: Callable[[Any], None] | None,
     threads: int | None,
-) -> None:
-    """Write one clip's poses and its drawn copy, and say what became of it."""
+) -> dict[str, Any]:
+    """Write one clip's poses and its drawn copy; say, and return, what became of it."""
     from poised.video_writer import written_video
 
     people: set[int] = set()
@@ -102,6 +114,7 @@ def _one(
         say(note, err=True)
     where = f" -> {copy}" if copy else ""
     say(f"{clip.name}: {number(len(people), 'id')} in {number(count, 'frame')}{where}")
+    return {"file_name": name, "ids": len(people), "frames": count, "copy": copy}
 
 
 def _until(told: Said, frames: Iterator[Any]) -> Iterator[Any]:

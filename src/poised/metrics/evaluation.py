@@ -63,14 +63,17 @@ class Evaluation:
     predictor: Predictor | None = None
     folder: Path | None = None
 
-    def write(self, path: Path) -> None:
-        """As JSON, whole or not at all; a figure of a joint that nobody has is null."""
-        values = {
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; a figure of a joint that nobody has is None."""
+        return {
             "figures": nulled(self.figures),
             "protocol": self.protocol,
             "samples": self.samples,
         }
-        write_text(path, json_text(values) + "\n")
+
+    def write(self, path: Path) -> None:
+        """As JSON, whole or not at all."""
+        write_text(path, json_text(self.as_dict()) + "\n")
 
 
 def fingerprint(people: Sequence[Person]) -> str:
