@@ -7,7 +7,6 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from threading import Barrier
 
@@ -35,22 +34,32 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+ON_CORES = """
+import os
+from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from poised.runtime import Session
+
+session = Session("coco17-small", "openvino", threads={threads})
+width, height = session.metadata["input_wh"]
+images = np.zeros((16, 3, height, width), np.float32)
+everywhere, seen = os.sched_getaffinity(0), set()
+with ThreadPoolExecutor(1) as pool:
+    running = pool.submit(session.run, images)
+    while not running.done():
+        for task in os.listdir("/proc/self/task"):
+            with suppress(ProcessLookupError):
+                seen.add(frozenset(os.sched_getaffinity(int(task))))
+assert seen == {{frozenset(everywhere)}}, seen
+"""
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("threads", [1, None])
 def test_no_network_keeps_to_a_core(threads: int | None) -> None:
     """While it runs, too: two processes of one thread each would have one core in common."""
-    session = Session("coco17-small", "openvino", threads=threads)
-    width, height = session.metadata["input_wh"]
-    images = np.zeros((16, 3, height, width), np.float32)
-    session.run(images)  # its threads are there
-    everywhere, seen = os.sched_getaffinity(0), set()
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(session.run, images)
-        while not running.done():
-            for task in os.listdir("/proc/self/task"):
-                with suppress(ProcessLookupError):
-                    seen.add(frozenset(os.sched_getaffinity(int(task))))
-    assert seen == {frozenset(everywhere)}
+    subprocess.run([sys.executable, "-c", ON_CORES.format(threads=threads)], check=True)
 
 
 @pytest.fixture
