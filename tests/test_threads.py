@@ -44,6 +44,7 @@ from poised.runtime import Session
 session = Session("coco17-small", "openvino", threads={threads})
 width, height = session.metadata["input_wh"]
 images = np.zeros((16, 3, height, width), np.float32)
+session.run(images)  # its threads are there, and compiling has ended
 everywhere, seen = os.sched_getaffinity(0), set()
 with ThreadPoolExecutor(1) as pool:
     running = pool.submit(session.run, images)
