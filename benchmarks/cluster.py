@@ -69,10 +69,9 @@ def main() -> None:
             start = time.perf_counter()
             assert sum(1 for _ in predictor.stream(images)) == len(images)
             local.append(len(images) / (time.perf_counter() - start))
-            marks = Path(folder, f"marks-{number}")
-            Timed.marks = marks
+            Timed.marks = Path(folder, f"marks-{number}")
             cluster.predict(f"{folder}/in", f"{folder}/out-{number}", worker, count)
-            by_ray.append(rate_of(marks))
+            by_ray.append(rate_of(Timed.marks))
     rate = {"local": statistics.median(local), "ray": statistics.median(by_ray)}
     found: dict[str, Any] = {f"images_a_second_{name}": round(x, 2) for name, x in rate.items()}
     found["ray / local"] = round(rate["ray"] / rate["local"], 3)

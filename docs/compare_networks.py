@@ -82,6 +82,14 @@ ROWS: dict[str, Row] = {
 }  # fmt: skip
 TWICE = ("simple-baseline", "csanet", "efafnet", "hourglass", "spcnet", "cpn", "cpn-globalnet",
          "multi-context")  # fmt: skip
+# the tables of parts: the paper, how its rows' names begin, and rows of others that begin it
+PARTS: tuple[tuple[str, str, list[str]], ...] = (
+    ("CPN", "cpn-", []),
+    ("CSANet", "csanet-", []),
+    ("EFAFNet", "efafnet-", []),
+    ("SPCNet", "spcnet-", []),
+    ("Multi-Context Attention", "multi-", ["hourglass"]),
+)
 RUNS = [f"{row}-0" for row in ROWS] + [f"{row}-1" for row in TWICE]
 HEAD = """# The networks compared
 
@@ -153,11 +161,8 @@ def write_page() -> None:
     size = "x".join(map(str, first["size"]))
     text = HEAD.format(size=size, epochs=first["epochs"], batch=first["batch"])
     text += "\n## The networks\n\n" + _table(list(ROWS)[:8], found)
-    parts = (("CPN", "cpn-"), ("CSANet", "csanet-"), ("EFAFNet", "efafnet-"))
-    for title, start in (*parts, ("SPCNet", "spcnet-"), ("Multi-Context Attention", "multi-")):
-        rows = [name for name in list(ROWS)[8:] if name.startswith(start)]
-        if start == "multi-":
-            rows.insert(0, "hourglass")
+    for title, start, baseline in PARTS:
+        rows = baseline + [name for name in list(ROWS)[8:] if name.startswith(start)]
         text += f"\n## {title}: what its parts bring\n\n" + _table(rows, found)
     missing = [run for run in RUNS if run not in found]
     if missing:

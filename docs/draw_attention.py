@@ -26,6 +26,7 @@ from poised.export import exported
 from poised.images import read_image, write_jpeg
 from poised.nets.attention import attention_maps
 from poised.predict import Predictor
+from poised.report.maps import glow
 
 OUT = Path(__file__).parent / "images"
 PEOPLE = (3, 120, 250, 410)  # of LSPET's last 500
@@ -84,16 +85,15 @@ def sheet(weights: Path, people: list[Any], columns: list[Column]) -> NDArray[np
         maps = column((found, outputs[0])).numpy()
         low, high = maps.min(), maps.max()
         for row, crop, one in zip(rows, crops, maps, strict=True):
-            row.append(tile(glow(crop, (one - low) / (high - low))))
+            row.append(tile(over(crop, (one - low) / (high - low))))
     return np.vstack([np.hstack(row) for row in rows])
 
 
-def glow(crop: NDArray[np.uint8], strength: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The crop in grey, and over it a map in 0 to 1."""
-    large = cv2.resize(strength, (crop.shape[1], crop.shape[0]), interpolation=cv2.INTER_NEAREST)
-    heat = cv2.applyColorMap(np.round(255 * large).astype(np.uint8), cv2.COLORMAP_INFERNO)
+def over(crop: NDArray[np.uint8], strength: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A map in 0 to 1, its cells as they are, over the crop in grey; RGB."""
+    cells = cv2.resize(strength, (crop.shape[1], crop.shape[0]), interpolation=cv2.INTER_NEAREST)
     grey = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    return cv2.addWeighted(grey, 0.4, heat[..., ::-1], 0.8, 0)  # type: ignore[return-value]
+    return glow(np.asarray(grey, np.uint8), np.asarray(cells, np.float32))[..., ::-1]
 
 
 def tile(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

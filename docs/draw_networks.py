@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from poised.bundled import recipe_names
 from poised.cost import measure_cost
 from poised.nets import build
 from poised.nets.rtmdet import CHANNELS
-from poised.read_recipe import load_recipe, recipe_names
+from poised.read_recipe import load_recipe
 from poised.types import Skeleton
 
 PAGES = Path(__file__).parent / "networks"

@@ -15,6 +15,7 @@ torch.set_num_threads(1)  # tensors this small only wait for each other's thread
 import onnxruntime
 from typer.testing import CliRunner
 
+from poised.bundled import recipe_names
 from poised.cli import app
 from poised.cost import TOLERANCE, measure_cost
 from poised.datasets import DATASETS, read_people, renamed
@@ -23,7 +24,7 @@ from poised.datasets.poses import PoseCrops
 from poised.nets import NETWORKS, build
 from poised.nets.attention import attention_maps
 from poised.nets.rtmdet import STRIDES
-from poised.read_recipe import RecipeError, load_recipe, recipe_names
+from poised.read_recipe import RecipeError, load_recipe
 from poised.recipe import Recipe
 from poised.types import Skeleton
 

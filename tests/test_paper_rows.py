@@ -9,11 +9,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs poised[train]")
 
+from poised.bundled import recipe_names
 from poised.cost import measure_cost
 from poised.datasets.person import Person
 from poised.evaluate import TOTAL
 from poised.metrics.evaluation import score_people
-from poised.read_recipe import load_recipe, recipe_names
+from poised.read_recipe import load_recipe
 from poised.types import Skeleton
 
 

@@ -17,6 +17,7 @@ pytest.importorskip("faster_coco_eval", reason="needs poised[train]")
 
 from typer.testing import CliRunner
 
+from poised.bundled import recipe_names
 from poised.cli import app
 from poised.crops import crop_areas, crop_matrices
 from poised.datasets import Person
@@ -24,7 +25,7 @@ from poised.evaluate import CLEANED, evaluate_model
 from poised.metrics.evaluation import score_people
 from poised.predict import Predictor
 from poised.protocol import Protocol
-from poised.read_recipe import RecipeError, load_recipe, recipe_names
+from poised.read_recipe import RecipeError, load_recipe
 from poised.scores import oks
 from poised.types import Boxes, ImagePoses, Skeleton
 

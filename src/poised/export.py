@@ -25,7 +25,7 @@ from poised.pretrained import WeightsError, fill
 from poised.read_recipe import RecipeError, load_recipe, validated
 from poised.reading import json_text
 from poised.recipe import Recipe
-from poised.torchscript import write_torchscript
+from poised.torchscript import without_remarks, write_torchscript
 from poised.types import Skeleton
 from poised.whole import WholeModel, whole_metadata
 
@@ -139,11 +139,8 @@ def export_onnx(
     """
     module, metadata, halve = _prepared(weights, recipe, halve, whole)
     outputs = output_names(metadata)
-    with written_whole(out) as partial, warnings.catch_warnings():
+    with written_whole(out) as partial, without_remarks():
         warnings.filterwarnings("ignore", "Constant folding - Only steps=1")  # of one-sided padding
-        warnings.simplefilter("ignore", DeprecationWarning)  # of this exporter, which is meant
-        # what is decided by an image's sides may be fixed, as they are
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         torch.onnx.export(
             module,
             (_blank(metadata),),

@@ -13,8 +13,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from poised.bundled import recipe_files as recipe_files
-from poised.bundled import recipe_names as recipe_names
+from poised.bundled import recipe_files
 from poised.reading import parse_yaml, read_yaml, short
 from poised.recipe import Recipe
 

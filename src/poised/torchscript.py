@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,21 @@ from poised.reading import json_text
 NOTES = "poised.json"  # the file inside that holds the metadata
 
 
+@contextmanager
+def without_remarks() -> Iterator[None]:
+    """Torch says that its old exporters are old, which are meant, and that what a trace decides by
+    an image's sides stays as it was, which it may."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        yield
+
+
 def write_torchscript(
     module: nn.Module, images: Tensor, metadata: Mapping[str, Any], out: Path
 ) -> Path:
     """Trace a module on images (N, ...), N above 1, and write it; any N is taken later."""
-    with torch.no_grad(), warnings.catch_warnings(), written_whole(out) as partial:
-        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, which is meant
-        # what is decided by an image's sides may be fixed, as they are
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+    with torch.no_grad(), without_remarks(), written_whole(out) as partial:
         traced = torch.jit.trace(module, (images,), check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(partial), _extra_files={NOTES: json_text(metadata)})
     return out
@@ -48,8 +56,7 @@ def open_torchscript(path: Path, device: torch.device) -> tuple[nn.Module, dict[
     if f"extra/{NOTES}" not in names:
         raise ModelError(f"{path}: TorchScript that `poised export` did not write: not known here")
     notes = {NOTES: ""}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with without_remarks():
         module: nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
             str(path), map_location=device, _extra_files=notes
         )

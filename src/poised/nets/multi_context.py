@@ -4,13 +4,13 @@ Chu, Yang, Ouyang, Ma, Yuille and Wang, "Multi-Context Attention for Human Pose 
 2017, arXiv 1702.07432. From the authors' released code, where the text leaves it open: the order
 inside HRU's third branch; a side branch at recursion depth n > 1 is one residual, then n - 2
 HRUs; part attention is in stacks 5 to 8 (the text says both "4th to 8th" and "5 to 8"), which of
-fewer stacks is read as the later half; the mean
-field starts from s itself, and the unary s stays in each step (eq. 7; eq. 8 leaves it out); its
-kernel W is 11x11; s has no activation after its convolution (eqs. 3 and 11 write a g); every map is
-of features after a norm and ReLU (of raw sums much of many a map is 0 or 1 from the
-start, and little is learnt through it); the features that a stack gives on to the next are
-those before its attention, whose many values near zero do not stack (§5.2.2). The released code has
-no multi-resolution attention: that a norm and ReLU stand on each level is read from its one map.
+fewer stacks is read as the later half; the mean field starts from s itself, and the unary s stays
+in each step (eq. 7; eq. 8 leaves it out); its kernel W is 11x11; s has no activation after its
+convolution (eqs. 3 and 11 write a g); every map is of features after a norm and ReLU (of raw sums
+much of many a map is 0 or 1 from the start, and little is learnt through it); the features that a
+stack gives on to the next are those before its attention, whose many values near zero do not stack
+(§5.2.2). The released code has no multi-resolution attention: that a norm and ReLU stand on each
+level is read from its one map.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def heatmaps(matched: Matched, predictor: Predictor, seed: int) -> str:
         maps = estimator.heatmaps([image], matrix, person.xywh[None])[0].max(0).clip(0, 1)
         crop = cut(image, matrix[0], estimator.size)
         name = person.image.name
-        figures.append(picture(_glow(crop, maps), f"heatmaps of {name}", name))
+        figures.append(picture(glow(crop, maps), f"heatmaps of {name}", name))
         if len(figures) == 1:
             tensor = estimator.crops([image], matrix, person.xywh[None])
             attention = _attention(crop, tensor, estimator.session.path)
@@ -63,7 +63,7 @@ def _attention(crop: Image, tensor: NDArray[np.float32], model: Path) -> str:
     for module, tensors in attention_maps(exported(weights)[0], torch.from_numpy(tensor)).items():
         maps = tensors[0].float().numpy()
         low, high = maps.min(), maps.max()
-        tiles = [_glow(crop, (one - low) / max(high - low, 1e-9)) for one in maps]
+        tiles = [glow(crop, (one - low) / max(high - low, 1e-9)) for one in maps]
         small = [cv2.resize(tile, None, fx=TILE, fy=TILE) for tile in tiles]
         across = [np.hstack(small[at : at + ACROSS]) for at in range(0, len(small), ACROSS)]
         widest = max(row.shape[1] for row in across)
@@ -80,7 +80,7 @@ def _attention(crop: Image, tensor: NDArray[np.float32], model: Path) -> str:
     return f'{heading("Attention")}{paragraph(text)}<div class="maps">{"".join(rows)}</div>'
 
 
-def _glow(crop: Image, maps: NDArray[np.float32]) -> NDArray[np.uint8]:
+def glow(crop: Image, maps: NDArray[np.float32]) -> NDArray[np.uint8]:
     """A map (h, w) in 0 to 1 over the crop (H, W, 3) RGB; BGR, to be encoded."""
     height, width = crop.shape[:2]
     bytes_ = np.round(255 * cv2.resize(maps, (width, height))).astype(np.uint8)
