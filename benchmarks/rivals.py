@@ -33,7 +33,7 @@ from poised.metrics.coco import oks_figures
 from poised.predict import Failure, Predictor
 from poised.runtime import find_model
 
-SPLIT, IMAGES = "val2017", 60
+SPLIT, IMAGES = "val2017", 200
 Poses = dict[int, list[tuple[Any, Any]]]  # by image: keypoints (K, 3) and a score
 
 

@@ -33,11 +33,11 @@ def test_results_come_in_the_items_order_and_few_are_drawn_ahead(count: int) -> 
             assert len(seen) <= taken + 5
 
 
-def test_workers_work_at_once() -> None:
-    """Each waits for the other: one alone would wait in vain."""
-    both = threading.Barrier(2, timeout=30)
+def test_workers_work_at_once_one_more_than_cores() -> None:
+    """Each waits for the others: fewer would wait in vain."""
+    all_three = threading.Barrier(3, timeout=30)
     with workers(2) as pool:
-        assert sorted(in_order(pool, lambda _: both.wait(), [0, 1], 2)) == [0, 1]
+        assert sorted(in_order(pool, lambda _: all_three.wait(), range(3), 3)) == [0, 1, 2]
 
 
 def test_one_worker_is_the_callers_thread() -> None:

@@ -34,14 +34,16 @@ class _Here(Executor):
 
 @contextmanager
 def workers(count: int) -> Iterator[Executor]:
-    """`count` threads for work that leaves Python's lock (engines, OpenCV, decoders); 1: this one.
+    """Threads for as many cores, for work that leaves Python's lock (engines, OpenCV, decoders).
 
-    At the end what was not begun is dropped, and what was is waited for.
+    Of one core, this one. Else one more than cores, which has work for a core whose thread hands
+    its own over to an engine's, or back. At the end what was not begun is dropped, and what was is
+    waited for.
     """
     if count == 1:
         yield _Here()
         return
-    pool = ThreadPoolExecutor(count, thread_name_prefix="poised")
+    pool = ThreadPoolExecutor(count + 1, thread_name_prefix="poised")
     try:
         yield pool
     finally:

@@ -181,7 +181,10 @@ class Estimator:
         crops = np.stack([cut(image, m, self.size, kind, box) for image, m, box in people])
         if self.notes.get("bgr"):
             crops = crops[..., ::-1]
-        return np.ascontiguousarray(((crops - self.mean) / self.std).transpose(0, 3, 1, 2))
+        tensor = np.empty((len(crops), 3, *crops.shape[1:3]), np.float32)
+        np.subtract(crops.transpose(0, 3, 1, 2), self.mean[:, None, None], out=tensor)
+        tensor /= self.std[:, None, None]
+        return tensor
 
     def heatmaps(
         self,

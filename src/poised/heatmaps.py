@@ -6,6 +6,7 @@ centre of the top-left pixel.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -193,10 +194,13 @@ def _newton(
 def blur(maps: Maps, sigma: float) -> Maps:
     """Every map through a Gaussian filter, its maximum kept as it was; 0 beyond the edges."""
     height, width = maps.shape[-2:]
-    channels = maps.reshape(-1, height, width)
-    blurred = np.stack(
-        [cv2.GaussianBlur(one, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT) for one in channels]
-    ).reshape(maps.shape)
+    reach = math.ceil(4 * sigma) + 1  # as far as OpenCV's kernel goes
+    column = np.zeros((maps.size // (height * width), height + reach, width), np.float32)
+    column[:, :height] = maps.reshape(-1, height, width)
+    filtered = cv2.GaussianBlur(  # the maps above each other, in one call
+        column.reshape(-1, width), (0, 0), sigma, borderType=cv2.BORDER_CONSTANT
+    )
+    blurred = filtered.reshape(column.shape)[:, :height].reshape(maps.shape)
     top = np.maximum(blurred.max(axis=(2, 3), keepdims=True), FLOOR)
     return np.asarray(blurred * (maps.max(axis=(2, 3), keepdims=True) / top), dtype=np.float32)
 

@@ -213,11 +213,11 @@ class Predictor:
         count = estimator.session.callers
         with workers(count) as pool:
             begin_one = partial(read_and_begin, estimator, find)
-            entries = in_order(pool, begin_one, named(sources, boxes), count)
+            entries = in_order(pool, begin_one, named(sources, boxes), 2 * count)
             if isinstance(estimator, Estimator):
                 fill = partial(estimate, estimator)
                 entries = in_batches(
-                    pool, fill, entries, count_people, self.batch, count + 1, apart
+                    pool, fill, entries, count_people, self.batch, 2 * count, apart
                 )
             for entry in entries:
                 yield self._finish(entry)

@@ -34,12 +34,11 @@ def letterbox(
     left, top = (0, 0)
     if centred:
         left, top = (width - inside[0]) // 2, (height - inside[1]) // 2
-    means, stds = (np.array(v, np.float32)[:, None, None] for v in (mean, std))
+    order = slice(None, None, -1 if bgr else 1)
+    means, stds, pads = (np.array(v, np.float32)[order, None, None] for v in (mean, std, pad))
     tensor = np.empty((1, 3, height, width), np.float32)
-    tensor[0] = (np.array(pad, np.float32)[:, None, None] - means) / stds
+    tensor[0] = (pads - means) / stds
     part = tensor[0, :, top : top + inside[1], left : left + inside[0]]
-    np.subtract(shown.transpose(2, 0, 1), means, out=part)
+    np.subtract(shown.transpose(2, 0, 1)[order], means, out=part)
     part /= stds
-    if bgr:
-        tensor = np.ascontiguousarray(tensor[:, ::-1])
     return tensor, gain, np.array([left, top], np.float64)
