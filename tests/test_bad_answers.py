@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import STAMPS, write_clip
 from models import colour_model, fussy_detector, fussy_model
 from PIL import Image
 from typer.testing import CliRunner
@@ -14,7 +15,6 @@ from typer.testing import CliRunner
 from poised import Predictor
 from poised.cli import app
 from poised.images import ImageError
-from poised.runtime import ModelError
 
 BLACK = "3.png"
 
@@ -88,6 +88,37 @@ def test_in_python_it_is_an_error_that_names_image_and_model(folder: Path) -> No
     predictor = Predictor.load(fussy_model(folder.parent / "fussy.onnx"), detector=None)
     with pytest.raises(ImageError, match=r"in/3\.png: fussy\.onnx has no answer to it"):
         predictor.predict(folder / BLACK)
-    with pytest.raises(ModelError, match=r"a frame: fussy\.onnx has no answer to it"):
+    with pytest.raises(ImageError, match=r"a frame: fussy\.onnx has no answer to it"):
         predictor.people("a frame", np.zeros((9, 9, 3), np.uint8))
     assert len(predictor.predict(folder / "1.png")) == 1
+
+
+@pytest.mark.parametrize("which", ["model", "detector"])
+def test_a_videos_frame_without_an_answer_shows_nobody(tmp_path: Path, which: str) -> None:
+    """The third is black; the others are as they were."""
+    pytest.importorskip("av")
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(60, 255, (80, 64, 3), np.uint8) for _ in STAMPS]
+    frames[2][:] = 0
+    clip = write_clip(tmp_path / "clip.mkv", frames, codec="ffv1")
+    model, more = fussy_model(tmp_path / "fussy.onnx"), ["--whole-image"]
+    if which == "detector":
+        model = colour_model(tmp_path / "dots.onnx")
+        more = ["--detector", str(fussy_detector(tmp_path / "fussy.onnx")), "--detect-every", "1"]
+    arguments = ["predict", str(clip), "--out", str(tmp_path / "out"), "--model", str(model)]
+    arguments += ["--no-draw", "--min-score", "0", "--min-joints", "0", *more]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1, done.output
+    assert "nobody in 1 frame, the first at 0.07 s: fussy.onnx has no answer to it" in done.output
+    lines = (tmp_path / "out" / "poses.jsonl").read_text().splitlines()
+    assert {json.loads(line)["frame"] for line in lines} == {*range(len(STAMPS))} - {2}
+
+
+def test_a_broken_network_ends_a_video(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    clip = write_clip(tmp_path / "clip.mkv", [np.full((80, 64, 3), 90, np.uint8)] * len(STAMPS))
+    broken = fussy_model(tmp_path / "broken.onnx", broken=True)
+    code, said, _ = predict(clip, tmp_path / "out", broken, "--whole-image")
+    assert code == 2
+    assert f"Error: {broken}: its output heatmaps has what is no finite number" in said
+    assert not (tmp_path / "out" / "poses.jsonl").exists()

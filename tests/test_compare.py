@@ -82,6 +82,9 @@ def test_files_that_cannot_be_compared_are_named(tmp_path: Path) -> None:
         compare([tmp_path / "c.json"])
     with pytest.raises(CompareError, match="no image in common"):
         compare([first, write(tmp_path / "d.json", [0.5], [9])])
+    more = write(tmp_path / "more.json", [2.0])
+    with pytest.raises(CompareError, match=r"more\.json: samples\.scored has more than samples"):
+        compare([more])
 
 
 def test_the_table_says_what_it_shows(tmp_path: Path) -> None:

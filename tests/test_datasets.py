@@ -18,7 +18,7 @@ from scipy.io import savemat
 from typer.testing import CliRunner
 
 from poised.cli import app
-from poised.datasets import read_people, read_with_truth, renamed
+from poised.datasets import as_coco, read_people, read_with_truth, renamed
 from poised.datasets.categories import skeleton_of
 from poised.datasets.check import check_people
 from poised.datasets.coco import read_annotations, read_coco, to_coco
@@ -28,6 +28,7 @@ from poised.datasets.mpii import read_mpii
 from poised.datasets.person import DatasetError, Person
 from poised.datasets.write import WRITERS
 from poised.metrics.coco import category_ids
+from poised.metrics.evaluation import fingerprint
 from poised.types import Skeleton, SkeletonError
 
 
@@ -98,6 +99,7 @@ def test_crowds_are_ignored_not_lost(tmp_path: Path) -> None:
         ({"bbox": ["a", 0, 1, 1]}, r"annotations\[0\]\.bbox has what is no finite number"),
         ({"area": None}, r"annotations\[0\]\.area has what is no finite number"),
         ({"category_id": None}, r"annotations\[0\]\.category_id is None"),
+        ({"category_id": 2**63}, r"annotations\[0\]\.category_id is 9223372036854775808"),
     ],
 )
 def test_a_wrong_record_is_named(tmp_path: Path, change: dict, message: str) -> None:
@@ -106,6 +108,35 @@ def test_a_wrong_record_is_named(tmp_path: Path, change: dict, message: str) -> 
     (tmp_path / "a.json").write_text(json.dumps(values))
     with pytest.raises(DatasetError, match=message):
         read_coco(tmp_path, "a.json")
+
+
+@pytest.mark.parametrize(
+    ("area", "bbox", "want"),
+    [(5.0, [0, 0, 9, 9], 5.0), (-5.0, [0, 0, 9, 9], 42.93), (0, [0, 0, -9, 9], 0)],
+)
+def test_no_area_is_negative(tmp_path: Path, area: float, bbox: list[int], want: float) -> None:
+    """Its root is taken: of a negative one, 0.53 x the box counts, and 0 of a negative side."""
+    one = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": [1, 2, 2]}
+    annotation = {**one, "bbox": bbox, "area": area}
+    values = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [annotation]}
+    (tmp_path / "a.json").write_text(json.dumps(values))
+    assert read_coco(tmp_path, "a.json")[0].area == pytest.approx(want)
+
+
+def test_what_json_does_not_know_is_refused_where_it_would_be_written(tmp_path: Path) -> None:
+    """Also in a field that nothing here reads."""
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9]}
+    annotation |= {"keypoints": [1, 2, 2] * 17, "sure": [{"how": float("inf")}]}
+    values = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [annotation]}
+    (tmp_path / "a.json").write_text(json.dumps(values))
+    with pytest.raises(DatasetError, match=r"a\.json: has NaN or infinity"):
+        as_coco("coco", tmp_path, "a.json")
+
+
+def test_half_a_character_in_a_name_has_a_fingerprint(tmp_path: Path) -> None:
+    """JSON can say it, UTF-8 cannot."""
+    person = Person(tmp_path / "\ud800.jpg", np.ones(4), np.ones((1, 2)), np.ones(1, bool))
+    assert len(fingerprint([person])) == 64
 
 
 def test_an_annotation_without_keypoints_or_box_refuses_no_file(

@@ -44,7 +44,8 @@ def dots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return Predictor.load(threads=1, flip=False)
+    """Of sure people: in bf16, which some processors have, a false one scores 0.152."""
+    return Predictor.load(threads=1, flip=False, min_score=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +148,7 @@ def test_somebody_whom_the_detector_imagined_once_dies(dots: Path) -> None:
     predictor = Predictor.load(dots, detector=None, flip=False, min_score=0.15, min_joints=1)
     image = np.zeros((200, 160, 3), np.uint8)
     nothing = Boxes(np.array([[20, 20, 60, 90]]), np.ones(1))
-    assert len(predictor.people("a", image, nothing).poses) == 0
+    assert len(predictor.people("a", image, lambda _: nothing).poses) == 0
 
 
 def test_somebody_whom_the_detector_sees_no_more_dies() -> None:

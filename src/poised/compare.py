@@ -102,6 +102,8 @@ def _read(path: Path) -> dict[str, Any]:
             raise CompareError(f"{path}: samples.{name} is no list of numbers")
     if len({len(column) for column in columns}) > 1 or not sum(columns[2]):
         raise CompareError(f"{path}: samples of unlike lengths, or nothing possible")
+    if any(scored > possible for scored, possible in zip(*columns[1:], strict=True)):
+        raise CompareError(f"{path}: samples.scored has more than samples.possible")
     figures = {k: float("nan") if v is None else v for k, v in values["figures"].items()}
     return {**values, "figures": figures}
 

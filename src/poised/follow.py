@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 
 from poised.boxes.files import whole_image
 from poised.boxes.nms import iou
+from poised.images import ImageError
 from poised.one_shot import OneShot
 from poised.smooth import OneEuro, centred
 from poised.track import KEEP, Tracker
 from poised.types import Boxes, ImagePoses
+from poised.under_way import Find
 from poised.video import Clip, Frame
 
 if TYPE_CHECKING:
@@ -36,7 +39,8 @@ REACH = 0.3  # seconds before and after a frame, of the offline smoothing
 class FramePoses:
     """A frame's people. index: from 0; time: seconds, the frame's own stamp; ids: (P,), from 1.
 
-    image: (H, W, 3) RGB, upright; poses: P people in its pixels.
+    image: (H, W, 3) RGB, upright; poses: P people in its pixels. wrong: why a network had no answer
+    to the frame, which shows nobody then; else "".
     """
 
     index: int
@@ -44,6 +48,7 @@ class FramePoses:
     image: NDArray[np.uint8]
     poses: ImagePoses
     ids: NDArray[np.int64]
+    wrong: str = ""
 
 
 def follow(
@@ -83,15 +88,27 @@ def _people(
         if last is not None:
             shift = tracker.shift(last.ids, frame.time - last.time)
             carried = carry(last.poses, shift, predictor.threshold)
-        boxes: Boxes | None = carried
-        if finds_each:
-            boxes = None
-        elif turn % every == 0:
-            boxes = joined(predictor.find_boxes(frame.image), carried)
-        poses = predictor.people(name, frame.image, boxes).poses
+        find: Find = partial(_look, predictor.find_boxes if turn % every == 0 else None, carried)
+        try:
+            poses = predictor.people(name, frame.image, None if finds_each else find).poses
+            wrong = ""
+        except ImageError as error:
+            poses, wrong = _nobody(predictor, name, frame), str(error).removeprefix(f"{name}: ")
         ids = tracker.step(poses, frame.time)
-        last = FramePoses(frame.index, frame.time, frame.image, poses, ids)
+        last = FramePoses(frame.index, frame.time, frame.image, poses, ids, wrong)
         yield last
+
+
+def _look(find: Find | None, carried: Boxes, image: NDArray[np.uint8]) -> Boxes:
+    """The carried boxes, and those of a detector, if it is asked."""
+    return carried if find is None else joined(find(image), carried)
+
+
+def _nobody(predictor: Predictor, name: str, frame: Frame) -> ImagePoses:
+    size, keypoints = (frame.image.shape[1], frame.image.shape[0]), len(predictor.skeleton)
+    none = np.zeros((0, keypoints, 3), np.float32)
+    parts = (none[..., :2], none[..., 2], none[:, 0, 2])
+    return ImagePoses(name, size, predictor.skeleton, Boxes.empty(), *parts)
 
 
 def carry(poses: ImagePoses, shift: NDArray[np.floating[Any]], threshold: float) -> Boxes:

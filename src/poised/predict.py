@@ -250,20 +250,19 @@ class Predictor:
 
         return follow(self, source, detect_every=detect_every, smooth=smooth, keep=keep)
 
-    def people(self, name: str, image: Image, boxes: Boxes | None = None) -> Predicted:
-        """Everybody in one RGB image (H, W, 3). boxes: of a detector, if it has run already.
+    def people(self, name: str, image: Image, find: Find | None = None) -> Predicted:
+        """Everybody in one RGB image (H, W, 3). find: who looks for them in place of the detector.
 
-        Unlike boxes given to `predict`, they are weighed as found ones: NMS and the least score.
+        Raises ImageError where a network has no answer to it.
         """
-        entry = begin(self.estimator, self.find_boxes, name, image, boxes)
-        entry.detected = True
-        people = [(entry, person) for person in range(len(entry.boxes))]
-        if isinstance(self.estimator, Estimator):
+        entry = begin(self.estimator, find or self.find_boxes, name, image, None)
+        if isinstance(entry, UnderWay) and isinstance(self.estimator, Estimator):
+            people = [(entry, person) for person in range(len(entry.boxes))]
             for at in range(0, len(people), self.batch):
                 estimate(self.estimator, people[at : at + self.batch])
         finished = self._finish(entry)
         if isinstance(finished, Failure):
-            raise ModelError(f"{name}: {finished.reason}")
+            raise ImageError(f"{name}: {finished.reason}")
         return finished
 
     def pose_nms(self, detected: bool) -> tuple[PoseNms, float]:

@@ -48,6 +48,15 @@ def nulled(figures: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
+def is_strict(value: Any) -> bool:
+    """Whether a value of JSON is free of NaN and infinity, all the way down."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(is_strict, value.values()))
+    return not isinstance(value, list) or all(map(is_strict, value))
+
+
 def json_text(value: Any, indent: int | None = None) -> str:
     """Strict JSON, paths as text; raises ValueError at NaN and infinity."""
     return json.dumps(value, indent=indent, allow_nan=False, default=os.fspath)

@@ -76,15 +76,13 @@ def one_at_a_time(find: Find) -> Find:
 def read_and_begin(
     estimator: Estimator | OneShot, find: Find, source: tuple[str, ImageSource, Boxes | None]
 ) -> UnderWay | Failure:
-    """Read an image, `named`, and `begin` it; raises BadAnswer of a network that is broken."""
+    """Read an image, `named`, and `begin` it."""
     name, where, given = source
     try:
-        return begin(estimator, find, name, read_image(where), given)
+        image = read_image(where)
     except ImageError as error:
         return Failure(name, str(error).removeprefix(f"{name}: ").removeprefix(f"{NAMELESS}: "))
-    except BadAnswer as error:
-        begin(estimator, find, name, _noise(), None)
-        return Failure(name, _told(error))
+    return begin(estimator, find, name, image, given)
 
 
 def _noise() -> Image:
@@ -100,8 +98,21 @@ def _told(error: BadAnswer) -> str:
 
 def begin(
     estimator: Estimator | OneShot, find: Find, name: str, image: Image, given: Boxes | None
+) -> UnderWay | Failure:
+    """Find who is in an image, unless boxes are given; a `OneShot` estimates them, too.
+
+    Raises BadAnswer of a network that is broken.
+    """
+    try:
+        return _begun(estimator, find, name, image, given)
+    except BadAnswer as error:
+        _begun(estimator, find, name, _noise(), None)
+        return Failure(name, _told(error))
+
+
+def _begun(
+    estimator: Estimator | OneShot, find: Find, name: str, image: Image, given: Boxes | None
 ) -> UnderWay:
-    """Find who is in an image, unless boxes are given; a `OneShot` estimates them, too."""
     if isinstance(estimator, OneShot):
         if given is not None:
             raise ModelError(f"{estimator.session.path}: {FINDS_ITS_OWN}")

@@ -78,7 +78,7 @@ def predict_videos(
     if number_of_signal:
         notes.append("stopped; what was done until then is kept")
         return Answer(facts, shown, notes, 0 if is_live(source) else 128 + number_of_signal)
-    return Answer(facts, shown, notes, int(bool(failed)))
+    return Answer(facts, shown, notes, int(bool(failed) or any(d["unanswered"] for d in done)))
 
 
 def _one(
@@ -96,6 +96,7 @@ def _one(
 
     people: set[int] = set()
     count = 0
+    wrong: list[str] = []  # the frames without an answer
     with ExitStack() as stack:
         write = stack.enter_context(written_video(copy, clip, threads)) if copy else None
         if show is None:
@@ -104,6 +105,8 @@ def _one(
             results.write(name, frame)
             people.update(frame.ids.tolist())
             count += 1
+            if frame.wrong:
+                wrong.append(f"at {frame.time:.2f} s: {frame.wrong}")
             if write is not None or show is not None:
                 picture = drawn(frame)
             if write is not None:
@@ -112,9 +115,12 @@ def _one(
                 show(picture)
     for note in clip.notes:
         say(note, err=True)
+    if wrong:
+        say(f"{clip.name}: nobody in {number(len(wrong), 'frame')}, the first {wrong[0]}", err=True)
     where = f" -> {copy}" if copy else ""
     say(f"{clip.name}: {number(len(people), 'id')} in {number(count, 'frame')}{where}")
-    return {"file_name": name, "ids": len(people), "frames": count, "copy": copy}
+    facts = {"file_name": name, "ids": len(people), "frames": count, "copy": copy}
+    return facts | {"unanswered": len(wrong)}
 
 
 def _until(told: Said, frames: Iterator[Any]) -> Iterator[Any]:

@@ -28,7 +28,7 @@ from poised.datasets.mpii import read_mpii
 from poised.datasets.person import DatasetError, Person, check_numbers, cut_part
 from poised.datasets.yolo import mind_the_flip, names_of_yolo, read_yolo
 from poised.packs import PACK
-from poised.reading import read_json, short
+from poised.reading import is_strict, read_json, short
 from poised.types import Skeleton
 
 
@@ -139,10 +139,14 @@ def as_coco(
 ) -> tuple[list[Person], dict[str, Any]]:
     """A part's people and its annotation in COCO's form, images named from `root`.
 
-    That is the file's own, with all that it has, where it is of that form.
+    That is the file's own, with all that it has, where it is of that form. Raises what
+    `read_with_truth` raises, and DatasetError where the file has NaN or infinity anywhere.
     """
     if known(dataset).of_coco_form:
         people, _, values, _ = read_with_truth(dataset, root, split, skeleton)
+        if not is_strict(values):
+            path = annotation_file(root, cut_part(split)[0])
+            raise DatasetError(f"{path}: has NaN or infinity, which JSON does not know")
         return people, values
     people, named = read_people(dataset, root, split, skeleton)
     return people, to_coco(people, named, root)

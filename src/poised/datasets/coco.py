@@ -28,10 +28,17 @@ from poised.types import Skeleton
 AREA = 0.53  # of a box: what CrowdPose's evaluator takes for a person's area
 MADE = f"that of the labelled keypoints is taken, {ENLARGE:.0%} larger a side"
 LOOKED_FOR = 50  # images, to find their folder by
+
+
+def _is_id(value: Any) -> bool:
+    """Whether the evaluator, which is C++, can hold it."""
+    return isinstance(value, int) and abs(value) < 2**63
+
+
 FIELDS: dict[str, Callable[[Any], bool]] = {
-    "id": lambda v: isinstance(v, int),
-    "image_id": lambda v: isinstance(v, int),
-    "category_id": lambda v: isinstance(v, int),
+    "id": _is_id,
+    "image_id": _is_id,
+    "category_id": _is_id,
     "bbox": lambda v: v in (None, []) or (isinstance(v, list) and len(v) == 4),
     "keypoints": lambda v: v is None or (isinstance(v, list) and len(v) % 3 == 0),
     "num_keypoints": lambda v: v is None or isinstance(v, int),
@@ -135,13 +142,13 @@ def _check(values: dict[str, Any], path: Path) -> None:
             twin = numbers.most_common(1)[0][0]
             raise DatasetError(f"{path}: {part} has the id {twin} more than once")
     for index, image in enumerate(values["images"]):
-        if not isinstance(image.get("id"), int) or not isinstance(image.get("file_name"), str):
+        if not _is_id(image.get("id")) or not isinstance(image.get("file_name"), str):
             raise DatasetError(f"{path}: images[{index}] needs an id and a file_name")
         if not _finite([image.get("crowdIndex", 0)]):
             raise DatasetError(f"{path}: images[{index}].crowdIndex is {short(image)}")
     rows = values.get("categories") or []
     if not isinstance(rows, list) or not all(
-        isinstance(row, dict) and isinstance(row.get("id"), int) for row in rows
+        isinstance(row, dict) and _is_id(row.get("id")) for row in rows
     ):
         raise DatasetError(f"{path}: categories is no list of objects with an id")
     known = {image["id"] for image in values["images"]}
@@ -150,7 +157,7 @@ def _check(values: dict[str, Any], path: Path) -> None:
         where = f"{path}: annotations[{index}]"
         for name, fits in FIELDS.items():
             if not fits(annotation.get(name)):
-                raise DatasetError(f"{where}.{name} is {str(annotation.get(name))[:60]}")
+                raise DatasetError(f"{where}.{name} is {short(annotation.get(name))}")
         if annotation["image_id"] not in known:
             raise DatasetError(f"{where}.image_id {annotation['image_id']} is no image of the file")
         count = len(annotation.get("keypoints") or ())
@@ -257,9 +264,13 @@ def keypoint_count(annotation: dict[str, Any]) -> int:
 
 def person_area(annotation: dict[str, Any]) -> float:
     """The annotated area, or where there is none, or 0 as in some exports, 0.53 x the box."""
-    if annotation.get("area"):
-        return float(annotation["area"])
-    return AREA * float(annotation["bbox"][2]) * float(annotation["bbox"][3])
+    own = float(annotation.get("area") or 0)
+    return own if own > 0 else box_area(annotation["bbox"])
+
+
+def box_area(xywh: Any) -> float:
+    """0.53 x a box (4,); 0 where it has a negative side."""
+    return AREA * max(0.0, float(xywh[2])) * max(0.0, float(xywh[3]))
 
 
 def to_coco(people: list[Person], skeleton: Skeleton, root: Path | None = None) -> dict[str, Any]:
@@ -274,9 +285,7 @@ def to_coco(people: list[Person], skeleton: Skeleton, root: Path | None = None) 
             images[person.image_id] = _image_record(person, root)
         flags = np.where(person.visible, np.where(person.occluded, 1, 2), 0)
         xy = np.where(person.visible[:, None], person.xy, 0)
-        area = person.area
-        if area is None:
-            area = AREA * float(person.xywh[2] * person.xywh[3])
+        area = box_area(person.xywh) if person.area is None else person.area
         annotations.append(
             {
                 "id": index + 1,

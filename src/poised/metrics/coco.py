@@ -15,7 +15,7 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
-from poised.datasets.coco import AREA
+from poised.datasets.coco import box_area
 from poised.datasets.person import LARGEST
 from poised.reading import read_json
 
@@ -128,7 +128,7 @@ def crowdpose_figures(
             f"{without[0]} and {len(without) - 1} other images have no crowdIndex, which "
             "CrowdPose's figures need; --dataset coco does without"
         )
-    people = [{**a, "area": AREA * a["bbox"][2] * a["bbox"][3]} for a in truth["annotations"]]
+    people = [{**a, "area": box_area(a["bbox"])} for a in truth["annotations"]]
     evaluator = _evaluator({**truth, "annotations": people}, results, sigmas)
     _run(evaluator)
     evaluator.summarize()

@@ -80,7 +80,8 @@ def fingerprint(people: Sequence[Person]) -> str:
     """SHA-256 of who is annotated, where, and in which images: two data sets' differ."""
     digest = hashlib.sha256()
     for person in people:
-        digest.update(f"{person.image.name} {person.image_id} {person.ignored}".encode())
+        named = f"{person.image.name} {person.image_id} {person.ignored}"
+        digest.update(named.encode(errors="surrogatepass"))  # JSON can hold half a character
         for array in (person.xywh, person.xy, person.visible):
             digest.update(array.tobytes())
     return digest.hexdigest()

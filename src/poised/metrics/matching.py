@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poised.boxes.nms import iou
-from poised.datasets.coco import AREA
+from poised.datasets.coco import box_area
 from poised.datasets.person import Person
 from poised.metrics.coco import KEPT
 from poised.scores import oks
@@ -274,9 +274,7 @@ def _within(given: Floats, boxes: Sequence[Floats]) -> NDArray[np.bool_]:
 
 
 def _areas(people: Sequence[Person]) -> NDArray[np.float64]:
-    return np.array(
-        [AREA * p.xywh[2] * p.xywh[3] if p.area is None else p.area for p in people], np.float64
-    )
+    return np.array([box_area(p.xywh) if p.area is None else p.area for p in people], np.float64)
 
 
 def _labelled(
