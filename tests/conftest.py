@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ import pytest
 if TYPE_CHECKING:
     from browser import Browser
 
+# what tests hold equal is so in fp32; some processors would compute in bf16 (test_precision.py)
+os.environ["POISED_EXACT"] = "1"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

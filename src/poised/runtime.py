@@ -78,7 +78,7 @@ class Session:
     the engine's locks are copied as they stand.)
 
     callers:      how many it is meant for at once; of several, each has one core.
-    exact:        computed in fp32 also where the processor has a faster format.
+    exact:        in fp32 also where the processor has a faster format, as POISED_EXACT=1 has all.
     metadata:     what poised wrote into the file, or {} for a foreign one.
     input_shape:  of the only input, None where a dimension is free; input_dtype: of its numbers.
     output_shapes: by name, in the file's order.
@@ -109,7 +109,8 @@ class Session:
                 f"{made if self.path.suffix == '.safetensors' else ''}take engine {only}"
             )
         self.engine: Engine = engine
-        self.threads, self.callers, self.exact = threads, callers, exact
+        self.threads, self.callers = threads, callers
+        self.exact = exact or bool(os.environ.get("POISED_EXACT"))
         self._streamed: Session | None = None
         self.metadata: dict[str, Any] = {}
         self.input_name = ""
@@ -317,9 +318,8 @@ class Session:
             fed = images.astype(self.input_dtype, copy=False)
             with torch.inference_mode():
                 outputs = module(torch.from_numpy(fed).to(device))
-            return [
-                o.cpu().numpy() for o in (outputs if isinstance(outputs, tuple) else (outputs,))
-            ]
+            every = outputs if isinstance(outputs, tuple) else (outputs,)
+            return [output.cpu().numpy() for output in every]
 
         return lambda _: run
 

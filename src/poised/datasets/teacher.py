@@ -58,5 +58,6 @@ class DenseTeacher:
                 f"a score and four sides for each of {cells} cells of strides {STRIDES}"
             )
         one: dict[str, Any] = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}
+        one["INFERENCE_PRECISION_HINT"] = "f32"  # the same lesson on every processor
         one["ENABLE_CPU_PINNING"] = False  # a data process each: pinned, they would share a core
         return core.compile_model(model, "CPU", one).create_infer_request()
