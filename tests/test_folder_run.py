@@ -156,6 +156,11 @@ def test_a_damaged_part_is_named(given: Path, undisturbed: Path, tmp_path: Path)
     code, said = run(given, out)
     assert code == 2
     assert f"{part} has 1 lines, too few. Remove it" in said
+    nobody = '{"file_name": "a.png", "people": [], "left_out": 0, "more": NaN}\n'
+    part.write_text(nobody + part.read_text())
+    code, said = run(given, out)
+    assert code == 2
+    assert f"{part} cannot be read: line 1 is no image's" in said
     part.unlink()
     assert run(given, out)[0] == 1
     assert contents(out) == contents(undisturbed)

@@ -299,6 +299,8 @@ def test_a_folder_that_cannot_be_written_is_no_fault(
         ("colour: red", "no field 'colour'; known: skeleton, mean"),
         ("mean: [1, 2]", r"mean is \[1, 2\], expected three numbers"),
         ("std: [1, 0, 1]", "three positive numbers"),
+        ("std: [1, 1.0e-320, 1]", "three positive numbers"),
+        ("skeleton: nobody", r"\.onnx: no skeleton 'nobody'; known: coco17"),
         ("bgr: 1", "bgr is 1, expected true or false"),
         ("crop: wide", "one of classic, mmpose, unbiased"),
         ("threshold: 0.5", "gives heatmaps, which threshold cannot change"),

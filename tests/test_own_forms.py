@@ -148,6 +148,7 @@ def test_a_wrong_line_is_named(yolo: Path, line: str, message: str) -> None:
     [
         ({"kpt_shape": [3]}, r"data\.yaml: kpt_shape is \[3\], not \[keypoints, 2 or 3\]"),
         ({"flip_idx": [0, 1, 1]}, r"flip_idx is \[0, 1, 1\], not an order of 0 to 2"),
+        ({"flip_idx": ["0", 2, 1]}, r"flip_idx is \['0', 2, 1\], not an order of 0 to 2"),
         ({"flip_idx": [1, 2, 0]}, r"flip_idx \[1, 2, 0\] mirrored twice is not as it was"),
         ({"kpt_names": ["nose"]}, r"kpt_names is \['nose'\], not 3 names"),
         ({"train": None}, r"no part 'train'; known: val"),

@@ -142,6 +142,16 @@ def test_a_file_that_a_pack_lacks_is_named(own: Path, tmp_path: Path) -> None:
         read_people("coco", out, "people.json")
 
 
+def test_a_name_that_is_not_text_is_no_packs(tmp_path: Path) -> None:
+    """A file's name says that it is UTF-8, and is not."""
+    with zipfile.ZipFile(tmp_path / PACK, "w") as archive:
+        archive.writestr("\u00e9.jpg", bytes(10))
+    data = (tmp_path / PACK).read_bytes().replace("\u00e9".encode(), b"\xe9\x28")
+    (tmp_path / PACK).write_bytes(data)
+    with pytest.raises(ValueError, match=r"images\.pack: damaged or cut short"):
+        Pack(tmp_path / PACK)
+
+
 def test_compressed_files_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / PACK, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.jpg", bytes(1000))

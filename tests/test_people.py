@@ -13,10 +13,18 @@ from PIL import Image
 from test_predict import TRUTH, dots
 
 from poised import Boxes, ImagePoses, Predictor
+from poised.boxes.detector import Detector
 from poised.draw import PEOPLE, draw_poses
+from poised.runtime import ModelError
 from poised.types import Skeleton
 
 BOX = [40, 50, 75, 90]
+
+
+def test_a_detector_with_fewer_scores_than_boxes_is_named(tmp_path: Path) -> None:
+    odd = fixed_detector(tmp_path / "odd.onnx", [[4, 4, 60, 60], [8, 8, 40, 40]], [0.9])
+    with pytest.raises(ModelError, match=r"odd\.onnx: gives boxes of the shape \[2, 4\], and"):
+        Detector(odd, "onnx").find(np.zeros((64, 64, 3), np.uint8))
 
 
 def test_a_dot_without_a_limb_is_not_drawn() -> None:

@@ -28,14 +28,14 @@ from typing import Any, TypeVar
 
 from poised.files import FULL, locked, sync, unlink_link, write_text, written_whole
 from poised.interrupt import Interrupted
-from poised.reading import json_text, parse_json, read_json, short
+from poised.reading import is_strict, json_text, parse_json, read_json, short
 from poised.results import FILE_NAMES, ResultWriter
 from poised.types import Skeleton, SkeletonError
 
 PART = 256  # images; `benchmarks/folder_run.py` finds no cost in that
 MANIFEST, PARTS, PICTURES, SET_ASIDE = "run.json", "poses.parts", "pictures", "set_aside.jsonl"
 SHARD = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,8})")
-MOST, MOST_PARTS = 1 << 40, 1 << 24  # images and parts of a run
+MOST, MOST_PARTS = 1 << 40, 1 << 22  # images and parts of a run
 SHOWN = 120  # characters of a value in a message
 
 Line = dict[str, Any]
@@ -199,8 +199,8 @@ def _check_line(line: Any, joints: int, number: int) -> None:
             numbers = [*one["bbox"], one["box_score"], one["score"], *one["keypoints"]]
             if len(numbers) != 6 + 3 * joints or not math.isfinite(sum(numbers)):
                 raise ValueError(f"{len(numbers)} numbers of somebody, or one that is none")
-        if not _is(line["left_out"], int):
-            raise ValueError("left_out")
+        if not _is(line["left_out"], int) or not is_strict(line):
+            raise ValueError("left_out, or a number that is none")
     except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
         raise ValueError(f"line {number} is no image's: {short(repr(error))}") from error
 
@@ -252,14 +252,14 @@ class Run:
 
     def file(self, part: int) -> Path:
         """Of a part that is done."""
-        return self.out / PARTS / f"{part:06}.jsonl"
+        return self.out / PARTS / _name(part)
 
     def missing(self) -> list[int]:
         """The parts that are to be done."""
         if self.totals is not None:
             return []
         there = set(os.listdir(self.out / PARTS)) if (self.out / PARTS).is_dir() else set()
-        return [part for part in self.mine if self.file(part).name not in there]
+        return [part for part in self.mine if _name(part) not in there]
 
     def left(self) -> int:
         """How many images are to be done."""
@@ -322,6 +322,10 @@ class Run:
             if number is not None:
                 raise Interrupted(number, f"stopped: {self.kept()}; the same command goes on")
             yield item
+
+
+def _name(part: int) -> str:
+    return f"{part:06}.jsonl"
 
 
 def put_together(out: Path, asked: Asked, lines: Iterable[Line]) -> Totals:

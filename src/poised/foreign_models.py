@@ -21,7 +21,7 @@ from poised.heatmaps import BLUR_SIGMA
 from poised.model_fields import checked
 from poised.reading import read_yaml
 from poised.runtime import ModelError, Session
-from poised.types import Skeleton
+from poised.types import Skeleton, SkeletonError
 
 Fields = Mapping[str, Any]
 NONE: Fields = MappingProxyType({})
@@ -184,7 +184,10 @@ def _skeleton(said: Fields, path: Path) -> Skeleton | None:
     value = said.get("skeleton")
     if isinstance(value, Mapping):
         return Skeleton.from_dict(value, source=str(beside(path)))
-    return None if value is None else Skeleton.load(value)
+    try:
+        return None if value is None else Skeleton.load(value)
+    except SkeletonError as error:
+        raise SkeletonError(f"{path}: {error}") from error
 
 
 def _fitting(skeleton: Skeleton | None, path: Path, keypoints: int) -> Skeleton:

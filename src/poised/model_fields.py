@@ -11,6 +11,7 @@ from poised.reading import parse_json, short
 from poised.types import Skeleton, SkeletonError
 
 LARGEST_SIDE = 8192  # pixels of a network's input
+LEAST = 1e-9  # of what is divided by
 Check = tuple[Callable[[Any], bool], str]  # whether a value fits, and what is expected
 
 
@@ -26,7 +27,7 @@ def _numbers(value: object, count: int, positive: bool) -> bool:
     return (
         isinstance(value, Sequence)
         and len(value) == count
-        and all(_number(v) and (v > 0 or not positive) for v in value)
+        and all(_number(v) and (v >= LEAST or not positive) for v in value)
     )
 
 
@@ -35,7 +36,7 @@ def _sides(value: object) -> bool:
 
 
 SIDES: Check = (_sides, f"width and height, whole numbers up to {LARGEST_SIDE}")
-POSITIVE: Check = (lambda v: _number(v) and v > 0, "a positive number")
+POSITIVE: Check = (lambda v: _number(v) and v >= LEAST, "a positive number")
 SHARE: Check = (lambda v: _number(v) and 0 <= v <= 1, "a number from 0 to 1")
 FLAG: Check = (lambda v: isinstance(v, bool), "true or false")
 TEXT: Check = (lambda v: isinstance(v, str), "text")

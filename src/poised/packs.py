@@ -51,7 +51,7 @@ class Pack:
         with path.open("rb") as file:
             try:
                 members = ZipFile(file).infolist()
-            except BadZipFile as error:
+            except (BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
                 raise ValueError(f"{path}: damaged or cut short: {error}; copy it anew") from error
             self.memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if any(member.compress_type != ZIP_STORED for member in members):

@@ -95,18 +95,28 @@ class Detector:
         if self.kind == "own":
             xyxy, score = outputs["boxes"][0], outputs["scores"][0]
         elif self.kind == "rtmdet":
-            people = outputs["labels"][0] == 0
-            xyxy, score = outputs["dets"][0][people, :4], outputs["dets"][0][people, 4]
+            dets, labels = outputs["dets"][0], outputs["labels"][0]
+            self._check_alike(dets, labels)
+            xyxy, score = dets[labels == 0, :4], dets[labels == 0, 4]
         elif self.kind == "yolo-pose":
             (rows,) = outputs.values()
             by_row = rows[0] if column_axis(rows.shape) == 2 else rows[0].T
             xyxy, score, _, _ = decode_yolo_pose(by_row)
         else:
             xyxy, score = decode_yolox(next(iter(outputs.values()))[0], self.size)
+        self._check_alike(xyxy, score)
         likely = score >= self.threshold
         xyxy = to_image(xyxy[likely], gain, corner, image)
         kept = chosen(xyxy, score[likely], self.overlap)
         return Boxes.from_xyxy(xyxy[kept], score[likely][kept])
+
+    def _check_alike(self, boxes: NDArray[Any], each: NDArray[Any]) -> None:
+        """Raise ModelError unless there is a number for each box."""
+        if boxes.ndim != 2 or each.shape != boxes.shape[:1]:
+            raise ModelError(
+                f"{self.session.path}: gives boxes of the shape {list(boxes.shape)}, and scores or "
+                f"labels of {list(each.shape)}"
+            )
 
     def _letterbox(self, image: Image) -> tuple[NDArray[np.float32], float, NDArray[np.float64]]:
         """The image as the network wants it; see `letterbox`."""

@@ -119,7 +119,8 @@ def _pairs(values: dict[str, Any], joints: int, path: Path) -> list[tuple[int, i
     order = values.get("flip_idx")
     if order is None:
         return None
-    if not isinstance(order, list) or sorted(map(str, order)) != sorted(map(str, range(joints))):
+    whole = isinstance(order, list) and all(isinstance(n, int) for n in order)
+    if not whole or sorted(order) != [*range(joints)]:
         raise DatasetError(f"{path}: flip_idx is {order}, not an order of 0 to {joints - 1}")
     if any(order[order[k]] != k for k in range(joints)):
         raise DatasetError(f"{path}: flip_idx {order} mirrored twice is not as it was")
