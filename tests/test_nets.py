@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -349,3 +351,11 @@ def test_wrong_options_are_named() -> None:
         EFAFNet(3, depth=18)
     with pytest.raises(ValueError, match=r"network 'cpn' has no option 'colour'"):
         build("cpn", joints=3, colour=1)
+
+
+def test_a_network_without_numbers_is_refused() -> None:
+    """torch only warns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match=r"'plain_pyramid' with {'width': 0}: it would have"):
+            build("plain_pyramid", joints=3, width=0)

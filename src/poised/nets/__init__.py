@@ -63,7 +63,10 @@ def build(
     if network in BY_PARTS:
         options["groups"] = [list(group) for group in groups]
     try:
-        return NETWORKS[network](joints=joints, **options)
-    except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:
+        built = NETWORKS[network](joints=joints, **options)
+        if any(not weights.numel() for weights in built.parameters()):  # torch only warns
+            raise ValueError("it would have weights without a number")
+        return built
+    except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, Warning) as error:
         # a value that an option cannot have
         raise ValueError(f"network {network!r} with {options}: {error}") from error
