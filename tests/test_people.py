@@ -25,6 +25,9 @@ def test_a_detector_with_fewer_scores_than_boxes_is_named(tmp_path: Path) -> Non
     odd = fixed_detector(tmp_path / "odd.onnx", [[4, 4, 60, 60], [8, 8, 40, 40]], [0.9])
     with pytest.raises(ModelError, match=r"odd\.onnx: gives boxes of the shape \[2, 4\], and"):
         Detector(odd, "onnx").find(np.zeros((64, 64, 3), np.uint8))
+    none = fixed_detector(tmp_path / "none.onnx", [], [])
+    with pytest.raises(ModelError, match=r"none\.onnx: gives boxes of the shape \[0\], and"):
+        Detector(none, "onnx").find(np.zeros((64, 64, 3), np.uint8))
 
 
 def test_a_dot_without_a_limb_is_not_drawn() -> None:

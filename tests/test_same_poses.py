@@ -14,7 +14,11 @@ from typer.testing import CliRunner
 from poised.cli import app
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
-PIXELS, SCORES = 0.1, 1e-3  # benchmarks/same.py says how far they move, docs/robustness.md too
+PIXELS, SCORES, OF_TORCH = (
+    0.1,
+    1e-3,
+    2e-3,
+)  # benchmarks/same.py says how far they move, docs/robustness.md too
 
 
 @pytest.fixture(autouse=True)
@@ -51,11 +55,12 @@ def test_threads_and_batches_change_no_pose(tmp_path: Path, engine: str, model: 
     first = poses(tmp_path / "first", "--threads", "1", "--batch", "1", *common)
     whose, want = numbers(first)
     assert len(whose) > 3
+    scores = OF_TORCH if engine == "torch" else SCORES
     for threads, batch in (("1", "8"), ("2", "4")):
         more = ("--threads", threads, "--batch", batch, *common)
         text = poses(tmp_path / f"{threads}-{batch}", *more)
         names, found = numbers(text)
         assert names == whose, more
         apart = np.abs(found - want).reshape(-1, 3).max(0)
-        assert (apart <= (PIXELS, PIXELS, SCORES)).all(), (more, apart)
+        assert (apart <= (PIXELS, PIXELS, scores)).all(), (more, apart)
     assert poses(tmp_path / "again", *more) == text

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from poised.checkpoint import read_tensors, save_tensors
+from poised.reading import is_strict
 
 STATE = "state.safetensors"
 FREE = (  # fields of a recipe that may change on the way: they do not say what a step does
@@ -91,7 +92,7 @@ def find_state(out: Path, about: Mapping[str, Any]) -> Saved | None:
     if not path.is_file():
         return None
     tensors, notes = read_tensors(path)
-    if "recipe" not in notes or "step" not in notes:
+    if not isinstance(notes.get("recipe"), dict) or "step" not in notes or not is_strict(notes):
         raise ValueError(f"{path} is no training's state; choose another folder (--out OTHER)")
     old, new = (
         _fields({**each["recipe"], "samples": each.get("samples")}) for each in (notes, about)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poised.at_once import cores
-from poised.model_fields import BadAnswer, output_names, parse_own
+from poised.model_fields import BadAnswer, check_own, output_names, parse_own
 from poised.model_fields import ModelError as ModelError
 
 Engine = Literal["auto", "openvino", "onnx", "torch"]
@@ -140,8 +140,7 @@ class Session:
         if self._streamed is None:
             twin = Session.__new__(Session)
             twin.__dict__.update(self.__dict__)  # the file, which may be gone, is not read again
-            twin.callers = self.at_once
-            twin._run = self._compile(twin.callers)
+            twin.callers, twin._run = self.at_once, self._compile(self.at_once)
             self._streamed = twin
         return self._streamed
 
@@ -155,9 +154,10 @@ class Session:
         self._process = os.getpid()
 
     def _check_own(self) -> None:
-        """Raise ModelError where the metadata of a model of ours does not fit its graph."""
-        width, height = self.metadata["input_wh"]
-        wanted = (height, width, 3) if self.metadata.get("nhwc") else (3, height, width)
+        """Raise ModelError where the metadata of a model of ours do not fit it, or its graph."""
+        check_own(self.metadata, str(self.path))
+        wanted: tuple[int, ...] = (3, *self.metadata["input_wh"][::-1])
+        wanted = (*wanted[1:], 3) if self.metadata.get("nhwc") else wanted
         there = self.input_shape[1:]
         if len(there) != 3 or any(b not in (None, a) for a, b in zip(wanted, there, strict=True)):
             raise ModelError(f"{self.path}: takes images {there}, its metadata say {wanted}")

@@ -92,11 +92,14 @@ class Detector:
         """`detect` for one image."""
         tensor, gain, corner = self._letterbox(image)
         outputs = self.session.run(tensor)
+        if any(not values.ndim or len(values) != 1 for values in outputs.values()):
+            told = ", ".join(f"{name} {list(v.shape)}" for name, v in outputs.items())
+            raise ModelError(f"{self.session.path}: gives {told} for one image")
         if self.kind == "own":
             xyxy, score = outputs["boxes"][0], outputs["scores"][0]
         elif self.kind == "rtmdet":
             dets, labels = outputs["dets"][0], outputs["labels"][0]
-            self._check_alike(dets, labels)
+            self._check_alike(dets, labels, 5)
             xyxy, score = dets[labels == 0, :4], dets[labels == 0, 4]
         elif self.kind == "yolo-pose":
             (rows,) = outputs.values()
@@ -104,15 +107,15 @@ class Detector:
             xyxy, score, _, _ = decode_yolo_pose(by_row)
         else:
             xyxy, score = decode_yolox(next(iter(outputs.values()))[0], self.size)
-        self._check_alike(xyxy, score)
+        self._check_alike(xyxy, score, 4)
         likely = score >= self.threshold
         xyxy = to_image(xyxy[likely], gain, corner, image)
         kept = chosen(xyxy, score[likely], self.overlap)
         return Boxes.from_xyxy(xyxy[kept], score[likely][kept])
 
-    def _check_alike(self, boxes: NDArray[Any], each: NDArray[Any]) -> None:
-        """Raise ModelError unless there is a number for each box."""
-        if boxes.ndim != 2 or each.shape != boxes.shape[:1]:
+    def _check_alike(self, boxes: NDArray[Any], each: NDArray[Any], columns: int) -> None:
+        """Raise ModelError unless there are boxes of so many columns, and a number for each."""
+        if boxes.ndim != 2 or boxes.shape[1] < columns or each.shape != boxes.shape[:1]:
             raise ModelError(
                 f"{self.session.path}: gives boxes of the shape {list(boxes.shape)}, and scores or "
                 f"labels of {list(each.shape)}"

@@ -193,7 +193,7 @@ class _Evaluator(COCOeval_faster):  # type: ignore[misc]  # the library has no t
 def _labels(truth: dict[str, Any]) -> Any:
     """The library's form of the truth, of copies: it writes into them."""
     annotations = [  # numbered anew: to the evaluator a match with number 0 is none
-        {**a, "id": number, "iscrowd": a.get("iscrowd", 0)}
+        {**a, "id": number, "iscrowd": a.get("iscrowd") or 0}
         for number, a in enumerate(truth["annotations"], start=1)
     ]
     categories = truth.get("categories") or [{"id": 1, "name": "person"}]
