@@ -4,8 +4,9 @@ PYTHON ?= python3
 # CUDA. Without a way there, from pip's own index: `make test TORCH_INDEX=`.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
-# two processes, a file of tests each: more threads than cores would make torch many times slower
-TWO := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# two processes, a file of tests each: more threads than cores would make torch many times slower; where
+# one of them crashes the run ends at once, and does not wait for it for ever
+TWO := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test test-long docs fuzz licences sbom format clean
