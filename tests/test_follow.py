@@ -44,8 +44,7 @@ def dots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    """Of sure people: in bf16, which some processors have, a false one scores 0.152."""
-    return Predictor.load(threads=1, flip=False, min_score=0.2)
+    return Predictor.load(threads=1, flip=False)
 
 
 @pytest.fixture(scope="module")

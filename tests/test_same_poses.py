@@ -14,11 +14,8 @@ from typer.testing import CliRunner
 from poised.cli import app
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
-PIXELS, SCORES, OF_TORCH = (
-    0.1,
-    1e-3,
-    2e-3,
-)  # benchmarks/same.py says how far they move, docs/robustness.md too
+# benchmarks/same.py says how far they move, docs/robustness.md too
+PIXELS, SCORES, OF_TORCH = 0.1, 1e-3, 2e-3
 
 
 @pytest.fixture(autouse=True)

@@ -106,9 +106,7 @@ def output_names(metadata: Mapping[str, Any]) -> list[str]:
 
 def parse_own(text: str, source: str) -> dict[str, Any]:
     """A model's own metadata, checked; raises ModelError."""
-    notes = parse_json(text, f"{source}: its `poised` metadata", ModelError)
-    check_own(notes, source)
-    return dict(notes)
+    return checked_own(parse_json(text, f"{source}: its `poised` metadata", ModelError), source)
 
 
 def checked(fields: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -120,8 +118,8 @@ def checked(fields: Mapping[str, Any], source: str) -> dict[str, Any]:
     return dict(fields)
 
 
-def check_own(notes: Any, source: str) -> None:
-    """Raise ModelError where a model's own metadata lacks a field, or one does not fit.
+def checked_own(notes: Any, source: str) -> dict[str, Any]:
+    """A model's own metadata; raises ModelError where a field is lacking, or does not fit.
 
     Fields that nothing here reads may be there too.
     """
@@ -141,6 +139,7 @@ def check_own(notes: Any, source: str) -> None:
             Skeleton.from_dict(notes["skeleton"], source=source)
         except SkeletonError as error:
             raise ModelError(str(error)) from error
+    return dict(notes)
 
 
 def _check(fields: Mapping[str, Any], known: Mapping[str, Check], source: str) -> None:

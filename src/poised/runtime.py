@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poised.at_once import cores
-from poised.model_fields import BadAnswer, check_own, output_names, parse_own
+from poised.model_fields import BadAnswer, checked_own, output_names, parse_own
 from poised.model_fields import ModelError as ModelError
 
 Engine = Literal["auto", "openvino", "onnx", "torch"]
@@ -154,10 +154,9 @@ class Session:
         self._process = os.getpid()
 
     def _check_own(self) -> None:
-        """Raise ModelError where the metadata of a model of ours do not fit it, or its graph."""
-        check_own(self.metadata, str(self.path))
-        wanted: tuple[int, ...] = (3, *self.metadata["input_wh"][::-1])
-        wanted = (*wanted[1:], 3) if self.metadata.get("nhwc") else wanted
+        """Raise ModelError where the metadata of a model of ours does not fit its graph."""
+        width, height = self.metadata["input_wh"]
+        wanted = (height, width, 3) if self.metadata.get("nhwc") else (3, height, width)
         there = self.input_shape[1:]
         if len(there) != 3 or any(b not in (None, a) for a, b in zip(wanted, there, strict=True)):
             raise ModelError(f"{self.path}: takes images {there}, its metadata say {wanted}")
@@ -334,7 +333,7 @@ class Session:
             module, recipe = exported(weights)
         except (ValueError, OSError) as error:  # they name the file and what to do
             raise ModelError(str(error)) from error
-        return module, model_metadata(recipe)
+        return module, checked_own(model_metadata(recipe), str(weights))
 
     def _describe(self, inputs: list[tuple[str, Any]]) -> None:
         if len(inputs) != 1:

@@ -95,8 +95,8 @@ def _one(
     from poised.video_writer import written_video
 
     people: set[int] = set()
-    count = 0
-    wrong: list[str] = []  # the frames without an answer
+    count = unanswered = 0
+    wrong = ""  # what is said of the first frame without an answer
     with ExitStack() as stack:
         write = stack.enter_context(written_video(copy, clip, threads)) if copy else None
         if show is None:
@@ -106,7 +106,8 @@ def _one(
             people.update(frame.ids.tolist())
             count += 1
             if frame.wrong:
-                wrong.append(f"at {frame.time:.2f} s: {frame.wrong}")
+                unanswered += 1
+                wrong = wrong or f"at {frame.time:.2f} s: {frame.wrong}"
             if write is not None or show is not None:
                 picture = drawn(frame)
             if write is not None:
@@ -116,11 +117,11 @@ def _one(
     for note in clip.notes:
         say(note, err=True)
     if wrong:
-        say(f"{clip.name}: nobody in {number(len(wrong), 'frame')}, the first {wrong[0]}", err=True)
+        say(f"{clip.name}: nobody in {number(unanswered, 'frame')}, the first {wrong}", err=True)
     where = f" -> {copy}" if copy else ""
     say(f"{clip.name}: {number(len(people), 'id')} in {number(count, 'frame')}{where}")
     facts = {"file_name": name, "ids": len(people), "frames": count, "copy": copy}
-    return facts | {"unanswered": len(wrong)}
+    return facts | {"unanswered": unanswered}
 
 
 def _until(told: Said, frames: Iterator[Any]) -> Iterator[Any]:
