@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from poised.bundled import recipe_names
+from poised.bundled import bundled_models, recipe_names
 from poised.cli import app
-from poised.runtime import bundled_models
 
 HEAVY = ("torch", "openvino", "onnxruntime", "cv2", "numpy", "scipy", "matplotlib")
 MODELS = ["coco17", "coco17-small"]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from poised.runtime import bundled_models, find_model
+from poised.bundled import bundled_models
+from poised.runtime import find_model
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = (ROOT / "docs" / "results.md").read_text("utf-8")

@@ -30,6 +30,12 @@ def test_a_damaged_file_is_refused_by_name(name: str, tmp_path: Path) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("number", [3830, 6172])
+def test_what_ended_openvino_ends_in_an_error(number: int, tmp_path: Path) -> None:
+    """Files whose reader a SIGSEGV was seen in: one byte, after which a Conv has one input."""
+    assert list(findings(TARGETS["onnx-simcc"], tmp_path / "f", [number], lambda _: None)) == []
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "number"), [("mat-flic", 91), ("mat-mpii", 345), ("mat-lspet", 1013)]

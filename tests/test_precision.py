@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from poised import Predictor
-from poised.runtime import Session, import_openvino
+from poised.openvino_model import import_openvino
+from poised.runtime import Session
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "samples"
 

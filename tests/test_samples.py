@@ -11,9 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from poised import Predictor
+from poised.bundled import bundled_models
 from poised.cli import app
 from poised.images import read_image
-from poised.runtime import Session, bundled_models
+from poised.runtime import Session
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "samples"
 GOLDEN = Path(__file__).with_name("golden.json")

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -25,9 +26,10 @@ from poised.cli import app
 from poised.datasets.pack import pack_people
 from poised.files import locked, write_text
 from poised.images import ImageError, read_image
-from poised.in_a_process import ANSWER, in_a_process
+from poised.in_a_process import ANSWER, MEMORY, fatal, in_a_process
 from poised.packs import PACK, open_pack
 from poised.reading import parse_yaml, read_yaml
+from poised.runtime import ModelError, Session
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "data" / "samples"
@@ -200,6 +202,35 @@ def test_a_parser_may_die(tmp_path: Path) -> None:
         in_a_process(refuses, file, wrong=ImageError)
     with pytest.raises(ImageError, match=r"a\.mat: its reader came down with it \(signal 6\)"):
         in_a_process(dies, file, wrong=ImageError)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_only_what_ends_a_process_is_fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not an error, which the reader itself will tell. No application is begun a second time."""
+    file = tmp_path / "a.mat"
+    file.write_bytes(b"12345")
+    assert [fatal(read, file, MEMORY) for read in (swells, refuses, dies)] == [
+        0,
+        0,
+        -signal.SIGABRT,
+    ]
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert fatal(dies, file, MEMORY) == 0
+
+
+def test_a_model_that_ends_openvino_is_an_error(tmp_path: Path) -> None:
+    """A convolution without weights: OpenVINO 2026's reader of ONNX is ended by SIGSEGV."""
+    onnx = pytest.importorskip("onnx", reason="needs poised[train]")
+    images, maps = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", 3, 8, 8])
+        for name in ("images", "maps")
+    )
+    node = onnx.helper.make_node("Conv", ["images"], ["maps"], kernel_shape=[1, 1])
+    graph = onnx.helper.make_graph([node], "graph", [images], [maps])
+    opset = onnx.helper.make_opsetid("", 17)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset]), str(tmp_path / "a.onnx"))
+    with pytest.raises(ModelError, match=r"a\.onnx: (its reader came down|not an ONNX model)"):
+        Session(tmp_path / "a.onnx", "openvino")
 
 
 def matlab_bomb(path: Path, gigabytes: int) -> None:

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from poised.bundled import bundled_models
 from poised.cli import app
-from poised.runtime import bundled_models
 from poised.types import Skeleton
 
 

@@ -20,8 +20,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from poised import Predictor
+from poised.bundled import bundled_models
 from poised.cli import app
-from poised.runtime import bundled_models, find_model
+from poised.runtime import find_model
 from poised.serve.static_site import (
     PACK,
     RUNTIME,

@@ -13,11 +13,11 @@ torch.set_num_threads(1)
 
 from torch import Tensor, nn
 
+from poised.bundled import bundled_models
 from poised.checkpoint import find_weights, load_network, save_tensors
 from poised.nets import NETWORKS, build
 from poised.pretrained import freeze, start_network
 from poised.read_recipe import load_recipe
-from poised.runtime import bundled_models
 from poised.transfer import for_skeleton
 from poised.types import Skeleton
 

@@ -9,6 +9,11 @@ from typing import Any
 HERE = Path(str(resources.files("poised")))
 
 
+def bundled_models() -> list[str]:
+    """The names of the models in the package."""
+    return sorted(path.stem for path in (HERE / "models").glob("*.onnx"))
+
+
 def known_models() -> list[dict[str, Any]]:
     """The bundled models, and public ones, as models/known.yaml describes them."""
     import yaml

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from poised.at_once import cores
-from poised.runtime import BROUGHT_BY, Engine, ModelError, Session, bundled_models
+from poised.bundled import bundled_models
+from poised.runtime import BROUGHT_BY, Engine, ModelError, Session
 
 CPUINFO = Path("/proc/cpuinfo")
 FASTER = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")

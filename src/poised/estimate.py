@@ -237,12 +237,6 @@ class Estimator:
         every = []
         for session, roles in zip(self.sessions, self.roles, strict=True):
             found = session.run(np.ascontiguousarray(fed))
-            if any(len(values) != len(fed) for values in found.values()):
-                answered = ", ".join(f"{len(values)}" for values in found.values())
-                raise ModelError(
-                    f"{session.path}: answers {answered} of {len(fed)} images; export it with a "
-                    "free number of images, or with a fixed one"
-                )
             every.append({role: found[name] for role, name in roles.items()})
             maps = every[-1].get("heatmaps")
             if maps is not None and maps.shape[1] != len(self.skeleton):

@@ -11,8 +11,9 @@ from typing import Any, Literal
 from poised.crop_samples import Sample, network_inputs
 from poised.estimate import Estimator
 from poised.files import written_whole
+from poised.openvino_model import read_openvino, write_openvino
 from poised.reading import json_text
-from poised.runtime import TORCHSCRIPT, ModelError, Session, import_openvino
+from poised.runtime import TORCHSCRIPT, ModelError, Session
 
 Form = Literal["onnx", "openvino", "torchscript"]
 ENDS: dict[Form, tuple[str, ...]] = {  # of their files' names
@@ -69,8 +70,6 @@ def write_form(wanted: Wanted, out: Path, form: Form) -> Path:
         return export_torchscript(_weights(wanted), out, wanted.halve, wanted.recipe, wanted.whole)
     if form == "onnx":
         return _write_onnx(wanted, out)
-    from poised.openvino_model import write_openvino
-
     if wanted.people:
         return _write_int8(wanted, out, form)
     with TemporaryDirectory() as folder:
@@ -101,7 +100,6 @@ def _write_int8(wanted: Wanted, out: Path, form: Form) -> Path:
     import onnx
 
     from poised.export import export_onnx
-    from poised.openvino_model import write_openvino
     from poised.quantise import quantised
 
     with TemporaryDirectory() as folder:
@@ -112,8 +110,9 @@ def _write_int8(wanted: Wanted, out: Path, form: Form) -> Path:
             raise ModelError(f"{wanted.source}: a detector; int8 is calibrated on people's crops")
         inputs = network_inputs(Estimator(session, flip=False), wanted.people)
         if form == "openvino":
-            graph = import_openvino().Core().read_model(file)
-            return write_openvino(quantised(graph, inputs, by_channel=True), notes, out)
+            return write_openvino(
+                quantised(read_openvino(file), inputs, by_channel=True), notes, out
+            )
         small = quantised(onnx.load(str(file)), inputs, by_channel=False)
         onnx.helper.set_model_props(small, {"poised": json_text(notes)})
         with written_whole(out) as partial:

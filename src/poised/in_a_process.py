@@ -1,7 +1,8 @@
 """A file that may bring its parser down, read in a process that may die.
 
-MATLAB's files by scipy: a damaged one can end the whole program by a signal, without an error. What
-was read comes back as JSON: nothing that a file could make run.
+MATLAB's files by scipy, and other people's models by OpenVINO: a damaged one can end the whole
+program by a signal, without an error. What was read comes back as JSON: nothing that a file could
+make run.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 MEMORY = 4 << 30  # bytes of addresses that the process may have: a small file may unpack to any
 ANSWER = 256 << 20  # bytes of JSON that it may give: as values they take some times the room
+WINDOWS_FATAL = 1 << 31  # codes beyond are its signals
 ALONE = {"OPENBLAS_NUM_THREADS": "1"}  # whose threads would have addresses, each its own
 
 
@@ -32,9 +34,38 @@ def in_a_process(
     Raises `wrong`, which names the path, where it raises a ValueError, wants more memory than so
     many bytes of addresses, or the process dies.
     """
+    done = _started(read, path, rest, memory)
+    if done.returncode != 0:
+        raise wrong(came_down(path, done.returncode))
+    answer = json.loads(done.stdout)
+    if "wrong" in answer:
+        raise wrong(f"{path}: {answer['wrong']}")
+    return answer["value"]
+
+
+def fatal(read: Callable[[Path], Any], path: Path, memory: int) -> int:
+    """The code with which read(path) brings its process down, or 0, whatever else comes of it.
+
+    Where no such process can be had, as in a frozen application, whose executable is no Python, 0.
+    """
+    if getattr(sys, "frozen", False):
+        return 0
+    code = _started(read, path, (), memory).returncode
+    return code if code < 0 or code > WINDOWS_FATAL else 0
+
+
+def came_down(path: Path, code: int) -> str:
+    """What is said of a file whose reader ended so."""
+    how = f"signal {-code}" if code < 0 else f"code {code}"
+    return f"{path}: its reader came down with it ({how}): damaged, or made to do that"
+
+
+def _started(
+    read: Callable[..., Any], path: Path, rest: Sequence[str | bool], memory: int
+) -> subprocess.CompletedProcess[bytes]:
     asked = json.dumps([memory, read.__module__, read.__name__, str(path), *rest])
     # -P: no module of the folder where this is started; the rest of the path is this process's
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-P", "-m", "poised.in_a_process", asked],
         env=os.environ | ALONE | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdin=subprocess.DEVNULL,
@@ -42,13 +73,6 @@ def in_a_process(
         stderr=subprocess.DEVNULL,
         check=False,
     )
-    if done.returncode != 0:
-        how = f"signal {-done.returncode}" if done.returncode < 0 else f"code {done.returncode}"
-        raise wrong(f"{path}: its reader came down with it ({how}): damaged, or made to do that")
-    answer = json.loads(done.stdout)
-    if "wrong" in answer:
-        raise wrong(f"{path}: {answer['wrong']}")
-    return answer["value"]
 
 
 def main(asked: str) -> None:

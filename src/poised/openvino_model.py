@@ -1,15 +1,50 @@
-"""An ONNX model in OpenVINO's own form: an .xml with its .bin."""
+"""OpenVINO's networks, uncompiled: of an ONNX file or of its own form, an .xml with its .bin."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from poised.bundled import HERE
+from poised.in_a_process import MEMORY, came_down, fatal
+from poised.model_fields import ModelError
 from poised.reading import json_text
-from poised.runtime import import_openvino
+
+_sound: set[tuple[Path, int, int]] = set()  # files as they were when they did no harm
+
+
+def import_openvino() -> Any:
+    """The module, which would report its own import over the network: its reporter is kept out."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
+def read_openvino(path: Path) -> Any:
+    """The network of a file; raises what OpenVINO raises, and ModelError where it would come down.
+
+    A damaged file can: one that is not of the package is first read in a process that may die.
+    """
+    file = path.resolve()
+    facts = file.stat()
+    known = (file, facts.st_mtime_ns, facts.st_size)
+    if known not in _sound and not file.is_relative_to(HERE.resolve()):
+        beside = file.with_suffix(".bin")
+        numbers = facts.st_size + (beside.stat().st_size if beside.is_file() else 0)
+        code = fatal(_read, file, MEMORY + 4 * numbers)
+        if code:
+            raise ModelError(came_down(path, code))
+        _sound.add(known)
+    return _read(file)
+
+
+def _read(path: Path) -> Any:
+    return import_openvino().Core().read_model(path)
 
 
 def write_openvino(model: Path | Any, metadata: Mapping[str, Any], out: Path) -> Path:
@@ -17,13 +52,12 @@ def write_openvino(model: Path | Any, metadata: Mapping[str, Any], out: Path) ->
 
     The weights stay as precise as they are there: what is fp16 is not rounded again.
     """
-    openvino = import_openvino()
     if isinstance(model, Path):
-        model = openvino.Core().read_model(model)
+        model = read_openvino(model)
     model.set_rt_info(json_text(metadata), ["framework", "poised"])  # where ONNX's metadata go
     with TemporaryDirectory(dir=out.parent) as folder:
         partial = Path(folder) / "model.xml"
-        openvino.save_model(model, partial, compress_to_fp16=False)
+        import_openvino().save_model(model, partial, compress_to_fp16=False)
         os.replace(partial.with_suffix(".bin"), out.with_suffix(".bin"))
         os.replace(partial, out)
     return out

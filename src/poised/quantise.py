@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poised.runtime import import_openvino
+from poised.openvino_model import import_openvino
 
 MOST_CROPS = 300
 KEPT = ("/decode/.*", "/normalise/.*")  # a whole graph's ends stay fp32: pixels, not features

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poised.at_once import cores
+from poised.bundled import HERE, bundled_models
 from poised.model_fields import BadAnswer, checked_own, output_names, parse_own
 from poised.model_fields import ModelError as ModelError
+from poised.openvino_model import import_openvino, read_openvino
 
 Engine = Literal["auto", "openvino", "onnx", "torch"]
 ENGINES: tuple[Engine, ...] = ("auto", "openvino", "onnx", "torch")
@@ -36,23 +36,13 @@ LARGEST = 1e9  # of a network's answers, so that no square overflows
 Run = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
 
 
-def bundled_models() -> list[str]:
-    """The names of the models in the package."""
-    folder = resources.files("poised") / "models"
-    if not folder.is_dir():
-        return []
-    return sorted(
-        f.name.removesuffix(".onnx") for f in folder.iterdir() if f.name.endswith(".onnx")
-    )
-
-
 def find_model(name_or_path: str | Path) -> Path:
     """The file of a bundled model's name, or of a path; raises ModelError."""
     path = Path(name_or_path)
     if path.is_file():
         return path
     if str(name_or_path) in bundled_models():
-        return Path(str(resources.files("poised") / "models" / f"{name_or_path}.onnx"))
+        return HERE / "models" / f"{name_or_path}.onnx"
     known = ", ".join(bundled_models()) or "none"
     raise ModelError(f"no model file {name_or_path}, and no bundled model of that name ({known})")
 
@@ -60,14 +50,6 @@ def find_model(name_or_path: str | Path) -> Path:
 def numbers_of(model: Path) -> Path:
     """The file with a model's numbers: its own, but the .bin beside an .xml."""
     return model.with_suffix(".bin") if model.suffix == ".xml" else model
-
-
-def import_openvino() -> Any:
-    """The module, which would report its own import over the network: its reporter is kept out."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    return openvino
 
 
 class Session:
@@ -204,20 +186,32 @@ class Session:
     def _answers(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         fixed = self.input_shape[0] if self.input_shape else None
         if fixed is None or fixed == len(images):
-            found = self._run(images)
+            found = self._each(images)
         else:
             missing = -len(images) % fixed
             filled = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.float32)])
-            parts = [self._run(filled[at : at + fixed]) for at in range(0, len(filled), fixed)]
+            parts = [self._each(filled[at : at + fixed]) for at in range(0, len(filled), fixed)]
             found = [np.concatenate(same)[: len(images)] for same in zip(*parts, strict=True)]
         return dict(zip(self.output_shapes, found, strict=True))
+
+    def _each(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Every output, which must have an answer for each image."""
+        found = self._run(images)
+        if any(values.shape[:1] != images.shape[:1] for values in found):
+            pairs = zip(self.output_shapes, found, strict=True)
+            told = ", ".join(f"{name} {list(values.shape)}" for name, values in pairs)
+            raise ModelError(
+                f"{self.path}: gives {told} for {len(images)} images; export it with a free "
+                "number of images, or with a fixed one"
+            )
+        return found
 
     def _openvino(self, threads: int | None) -> Callable[[int], Run]:
         core = import_openvino().Core()
         weights = numbers_of(self.path)
         if not weights.is_file():
             raise ModelError(f"{self.path}: its weights, {weights.name}, are not beside it")
-        model = core.read_model(self.path)
+        model = read_openvino(self.path)
         if model.has_rt_info(["framework", "poised"]):
             notes = model.get_rt_info(["framework", "poised"]).astype(str)
             self.metadata = parse_own(notes, str(self.path))

@@ -87,6 +87,13 @@ def write_beside(folder: Path) -> None:
     (folder / "a.yaml").write_text(yaml.safe_dump(fields))
 
 
+def write_xml(folder: Path) -> None:
+    from poised.openvino_model import write_openvino
+
+    write_openvino(colour_model(folder / "a.onnx"), NOTES, folder / "a.xml")
+    (folder / "a.onnx").unlink()
+
+
 def write_weights(folder: Path) -> None:
     import torch
 
@@ -238,6 +245,7 @@ MODEL_TARGETS: dict[str, Target] = {
     "onnx-simcc": Target(
         "a.onnx", lambda folder: simcc_model(folder / "a.onnx", wh=(48, 64)) and None, POSE
     ),
+    "openvino-xml": Target("a.xml", write_xml, partial(predict, "a.xml", "openvino")),
     "overrides": Target("overrides.txt", write_overrides, read_overrides, named=False),
     "recipe": Target("mine.yaml", write_recipe, read_recipe, yaml_value, yaml_data),
     "safetensors": Target("a.safetensors", write_weights, read_weights),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
+import os
 import shutil
 import signal
 import traceback
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -52,6 +56,18 @@ class TooLongError(BaseException):
     """An input that a reader worked on for more than SLOW seconds."""
 
 
+def fatal_by_fork(read: Callable[[Path], Any], path: Path, memory: int) -> int:
+    """`in_a_process.fatal` without a new Python, which takes a hundred times as long."""
+    child = os.fork()
+    if not child:
+        faulthandler.disable()
+        with suppress(BaseException):
+            read(path)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+
 def try_one(target: Target, folder: Path) -> str | None:
     """What is wrong with how the file in a prepared folder is read; None where nothing is."""
 
@@ -61,7 +77,7 @@ def try_one(target: Target, folder: Path) -> str | None:
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(SLOW)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), mock.patch("poised.openvino_model.fatal", fatal_by_fork):
             warnings.simplefilter("error")
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", ResourceWarning)

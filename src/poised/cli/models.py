@@ -16,8 +16,8 @@ def models() -> Answer:
     with errors():
         from rich.table import Table
 
-        from poised.bundled import known_models
-        from poised.runtime import bundled_models, find_model
+        from poised.bundled import bundled_models, known_models
+        from poised.runtime import find_model
 
         rows = known_models()
         unlisted = sorted(set(bundled_models()) - {row["name"] for row in rows})

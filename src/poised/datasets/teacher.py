@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from poised.boxes.detector import RTMDET_MEAN, RTMDET_STD
 from poised.nets.rtmdet import STRIDES
+from poised.openvino_model import import_openvino, read_openvino
 from poised.recipe import Teacher
-from poised.runtime import ModelError, import_openvino
+from poised.runtime import ModelError
 
 Floats = NDArray[np.float32]
 
@@ -42,7 +43,7 @@ class DenseTeacher:
         core = openvino.Core()
         if not teacher.file.is_file():
             raise FileNotFoundError(f"target.teacher.file: no {teacher.file}")
-        whole = core.read_model(teacher.file)
+        whole = read_openvino(teacher.file)
         inner = {n: o for op in whole.get_ops() for o in op.outputs() for n in o.get_names()}
         missing = {teacher.scores, teacher.boxes} - set(inner)
         if missing:
