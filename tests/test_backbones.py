@@ -139,6 +139,8 @@ def test_a_paper_may_add_to_a_published_backbone(tmp_path: Path) -> None:
         start, _, rest = said[0].partition("; not in it, so at random: ")
         assert set(rest.split(", ")) == own
         assert start.startswith(f"{tmp_path / file}: ")
+        given = torch.load(tmp_path / file)["layer2.1.bn3.weight"]  # FSM makes it so much larger
+        torch.testing.assert_close(network.backbone.layer2[1].bn3.weight * 3.27, given)
     assert torch.equal(network.backbone.conv1.weight, torch.load(tmp_path / file)["conv1.weight"])
     with pytest.raises(WeightsError, match=r"resnet50\.pth does not fit ResNet"):
         start_backbone(network, str(tmp_path / "resnet50.pth"))  # FAM's convolutions are others

@@ -92,6 +92,25 @@ def test_selections_are_equations_2_and_4_to_8() -> None:
     np.testing.assert_allclose(block._selected(x).detach().numpy(), want, atol=1e-5)
 
 
+@pytest.mark.parametrize("select", ["parallel", "cs-lss", "lss-cs"])
+def test_a_new_fsm_leaves_a_block_its_size(select: str) -> None:
+    """What each of the 16 blocks adds has the variance of a plain one's: batch norm's 1."""
+    torch.manual_seed(0)
+    network = EFAFNet(3, aggregate="none", select=select, fusion=False, width=0.25)  # type: ignore[arg-type]
+    spread: list[float] = []
+
+    def seen(block: FASMBottleneck, given: tuple[Tensor]) -> None:
+        y = block.conv2(block.bn1(block.conv1(given[0])).relu())
+        spread.append(block._selected(block.bn3(block.conv3(block.bn2(y).relu()))).std().item())
+
+    for block in network.backbone.modules():
+        if isinstance(block, FASMBottleneck):
+            block.register_forward_pre_hook(seen)
+    network(noise(4, 3, 128, 128))
+    assert len(spread) == 16
+    np.testing.assert_allclose(spread, 1, atol=0.05)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_every_location_selection_can_learn(seed: int) -> None:
     """Each of the 16 blocks' two convolutions gets a gradient at the start."""

@@ -14,19 +14,15 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
 from matplotlib.figure import Figure
 from rich.progress import track
 
 from poised.batches import open_batches
-from poised.checkpoint import describe_network
-from poised.datasets.training import open_samples
 from poised.files import write_text, written_whole
 from poised.interrupt import childrens_signal_kept
 from poised.machine import Machine
-from poised.nets import build
 from poised.recipe import Recipe
-from poised.set_up import SetUp, batch_size
+from poised.set_up import SetUp
 from poised.train import TrainingError, take_step
 
 LOWEST, HIGHEST = 1e-6, 1.0
@@ -63,19 +59,16 @@ def _losses(recipe: Recipe, say: Callable[[str], None]) -> tuple[list[float], li
     """The rates that were tried and the loss at each, until it is far above its lowest."""
     plan = recipe.optimise
     fabric = Machine().start(plan.precision, [])
-    torch.manual_seed(plan.seed)
-    samples = open_samples(recipe)
-    network = build(**describe_network(recipe, samples.channels))
-    set_up = SetUp(fabric, recipe, network, batch_size(len(samples), 1, plan, network, say))
+    set_up = SetUp(fabric, recipe, say)
     model, state = set_up.begin({}, None, say)
-    batches = open_batches(fabric, samples, set_up.batch, plan)
+    batches = open_batches(fabric, set_up.samples, set_up.batch, plan)
     rates: list[float] = []
     losses: list[float] = []
     for number in track(range(STEPS), "learning rates"):
         rate = LOWEST * (HIGHEST / LOWEST) ** (number / (STEPS - 1))
         for group in state.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
-        loss = take_step(fabric, model, state, samples, next(batches), set_up).item()
+        loss = take_step(set_up, model, state, next(batches)).item()
         if not math.isfinite(loss):  # the rates before it are what was asked
             break
         rates.append(rate)

@@ -178,6 +178,9 @@ def start_backbone(
         return
     path = download(weights) if "://" in weights else Path(weights)
     say(fill_alike(backbone, read_backbone(path), weights))
+    for block in backbone.modules():
+        if isinstance(block, FASMBottleneck):
+            block.start_as_plain()
 
 
 def fill_alike(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> str:

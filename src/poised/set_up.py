@@ -11,6 +11,9 @@ from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule
 from torch import nn
 
+from poised.checkpoint import describe_network
+from poised.datasets.training import open_samples
+from poised.nets import build
 from poised.plan import Trial, departures, part_size
 from poised.pretrained import freeze, start_backbone, start_network
 from poised.recipe import Optimise, Recipe
@@ -18,17 +21,25 @@ from poised.resume import Saved, TrainingState
 
 
 class SetUp:
-    """What is trained and in which parts. batch: images a step, of all devices.
+    """What is trained, on which samples and in which parts.
 
-    part: images a forward pass on this device; told: what the run does otherwise than its paper.
+    kind: the network's arguments of `nets.build`; batch: images a step, of all devices; part:
+    images a forward pass on this device; told: what the run does otherwise than its paper.
     """
 
-    def __init__(self, fabric: Fabric, recipe: Recipe, network: nn.Module, batch: int) -> None:
-        self.fabric, self.recipe, self.network, self.batch = fabric, recipe, network, batch
+    def __init__(self, fabric: Fabric, recipe: Recipe, say: Callable[[str], None]) -> None:
+        self.fabric, self.recipe = fabric, recipe
+        torch.manual_seed(recipe.optimise.seed)
+        self.samples = open_samples(recipe)
+        self.kind = describe_network(recipe, self.samples.channels)
+        self.network = network = build(**self.kind)
+        self.batch = _batch_size(
+            len(self.samples), fabric.world_size, recipe.optimise, network, say
+        )
         trial = Trial(network, recipe)
         for name in trial.idle:  # or several processes would wait for their gradients
             network.get_parameter(name).requires_grad_(False)
-        share = math.ceil(batch / fabric.world_size)
+        share = math.ceil(self.batch / fabric.world_size)
         self.part = part_size(share, recipe.optimise, trial.kept, fabric.device)
         norms = _has_norms(network)
         self.told = departures(recipe, fabric.world_size, self.part, trial.idle, norms)
@@ -61,7 +72,7 @@ class SetUp:
         return model, state
 
 
-def batch_size(
+def _batch_size(
     count: int, processes: int, plan: Optimise, network: nn.Module, say: Callable[[str], None]
 ) -> int:
     """The recipe's, or all samples where they are fewer; ValueError where nothing can be learnt."""

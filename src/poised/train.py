@@ -30,16 +30,14 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor
 
 from poised.batches import open_batches
-from poised.checkpoint import describe_network, halved, save_tensors
-from poised.datasets.training import Samples, open_samples
+from poised.checkpoint import halved, save_tensors
 from poised.files import locked, write_text
 from poised.interrupt import Interrupted, childrens_signal_kept, heard
 from poised.machine import Machine, TrainingError, agreed, explained, kept_whole
-from poised.nets import build
 from poised.plan import describe_work, gains_no_more, is_due, left, schedule
 from poised.recipe import Recipe
 from poised.resume import Saved, TrainingState, find_state, put_away
-from poised.set_up import SetUp, batch_size
+from poised.set_up import SetUp
 from poised.training_log import TrainingLog
 from poised.types import Skeleton
 from poised.validate import check_validation, validate
@@ -106,20 +104,16 @@ class _Training:
     ) -> None:
         self.fabric, self.recipe, self.plan = fabric, recipe, recipe.optimise
         self.out, self.log, self.say = out, log, say
-        torch.manual_seed(self.plan.seed)
-        self.samples = open_samples(recipe)
-        self.kind = describe_network(recipe, self.samples.channels)
-        network = build(**self.kind)
-        self.batch = batch_size(len(self.samples), fabric.world_size, self.plan, network, say)
-        self.set_up = SetUp(fabric, recipe, network, self.batch)
-        self.epoch_steps = len(self.samples) // self.batch
+        self.set_up = SetUp(fabric, recipe, say)
+        self.batch, self.count = self.set_up.batch, len(self.set_up.samples)
+        self.epoch_steps = self.count // self.batch
         self.steps = self.plan.epochs * self.epoch_steps
         if self.plan.validate_every:
             check_validation(recipe)
 
     def run(self, restart: bool) -> Path:
         """Train to the end; the model's file."""
-        about = {"recipe": self.recipe.model_dump(mode="json"), "samples": len(self.samples)}
+        about = {"recipe": self.recipe.model_dump(mode="json"), "samples": self.count}
         found = None if restart else find_state(self.out, about)
         self.model, state = self.set_up.begin(about, found, self.say)
         self.state = state
@@ -152,7 +146,7 @@ class _Training:
             self.say(f"resumed at epoch {epoch}, step {state.step}, after {state.seconds:.0f} s")
         elif restart and (earlier := put_away(self.out)):
             self.say(f"the run that was here -> {earlier}")
-        self.say(describe_work(self.recipe, len(self.samples), self.batch))
+        self.say(describe_work(self.recipe, self.count, self.batch))
         for line in self.set_up.told:
             self.say(line)
         self.log.cut(state.step)
@@ -162,7 +156,7 @@ class _Training:
     def _loop(self, stopped: Callable[[], int | None]) -> None:
         """Steps, rows of the tables, validations and saves, until the end or a signal."""
         state, plan = self.state, self.plan
-        batches = open_batches(self.fabric, self.samples, self.batch, plan, state.step)
+        batches = open_batches(self.fabric, self.set_up.samples, self.batch, plan, state.step)
         saved = timed = time.monotonic()
         first, waited, loss = state.step, 0.0, torch.zeros((), device=self.fabric.device)
         done = agreed(self.fabric, self._fraction())
@@ -177,7 +171,7 @@ class _Training:
             before = time.monotonic()
             batch = next(batches)
             waited += time.monotonic() - before
-            loss = take_step(self.fabric, self.model, state, self.samples, batch, self.set_up)
+            loss = take_step(self.set_up, self.model, state, batch)
             beat = state.step % LOG_EVERY == 1 % LOG_EVERY
             if beat:
                 share = waited / max(1e-9, time.monotonic() - timed) if state.step > first else 0
@@ -273,7 +267,7 @@ class _Training:
         if self.fabric.is_global_zero:
             small = halved(self.state.average)  # raises where a weight is not finite
             kept = small if self.recipe.export.precision == "fp16" else self.state.average
-            notes = {"network": self.kind, "recipe": self.state.about["recipe"]}
+            notes = {"network": self.set_up.kind, "recipe": self.state.about["recipe"]}
             if self.recipe.skeleton is not None:  # the recipe may name a file of the user's
                 notes["skeleton"] = Skeleton.load(self.recipe.skeleton).to_dict()
             with kept_whole(self.out, self.state.step):
@@ -282,19 +276,14 @@ class _Training:
 
 
 def take_step(
-    fabric: Fabric,
-    model: _FabricModule,
-    state: TrainingState,
-    samples: Samples,
-    batch: Sequence[Tensor],
-    set_up: SetUp,
+    set_up: SetUp, model: _FabricModule, state: TrainingState, batch: Sequence[Tensor]
 ) -> Tensor:
     """One step of the optimiser and of the running mean: this process's share of the loss.
 
     Nothing here waits for a GPU. Several processes average their gradients, so that each counts
     its samples' part of the batch times their number.
     """
-    plan = set_up.recipe.optimise
+    fabric, samples, plan = set_up.fabric, set_up.samples, set_up.recipe.optimise
     seed = np.random.SeedSequence([plan.seed, state.step, fabric.global_rank])
     torch.manual_seed(int(seed.generate_state(1)[0]))  # dropout's: a resumed run draws the same
     state.optimiser.zero_grad(set_to_none=True)
@@ -324,4 +313,4 @@ def _move_average(average: dict[str, Tensor], now: dict[str, Tensor], decay: flo
         average[name].copy_(now[name])
 
 
-__all__ = ["Machine", "Samples", "TrainingError", "train"]
+__all__ = ["Machine", "TrainingError", "train"]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import faulthandler
+import atexit
 import json
-import os
 import shutil
 import signal
+import subprocess
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -56,16 +56,59 @@ class TooLongError(BaseException):
     """An input that a reader worked on for more than SLOW seconds."""
 
 
-def fatal_by_fork(read: Callable[[Path], Any], path: Path, memory: int) -> int:
-    """`in_a_process.fatal` without a new Python, which takes a hundred times as long."""
-    child = os.fork()
-    if not child:
-        faulthandler.disable()
-        with suppress(BaseException):
-            read(path)
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
-    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+class Forerunner:
+    """`in_a_process.fatal` by one process for many files: a new one for each takes a hundred times
+    as long as what is tried."""
+
+    WORK = """if True:
+        import importlib, pathlib, sys
+        read = getattr(importlib.import_module(sys.argv[1]), sys.argv[2])
+        for line in sys.stdin:
+            try:
+                read(pathlib.Path(line[:-1]))
+            except Exception:
+                pass
+            print("read", flush=True)
+        """
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[str] | None = None
+        atexit.register(self.stop)
+
+    def __call__(self, read: Callable[[Path], Any], path: Path, memory: int) -> int:
+        if self.process is None:
+            command = [sys.executable, "-c", self.WORK, read.__module__, read.__name__]
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        process, done = self.process, False
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(f"{path}\n")
+            process.stdin.flush()
+            done = "read\n" in iter(process.stdout.readline, "")
+        finally:
+            if not done:  # it died, or takes too long
+                self.stop()
+        return 0 if done else process.returncode
+
+    def stop(self) -> None:
+        """Wait for the process, which ends with its input, for no longer than a second."""
+        process, self.process = self.process, None
+        if process is not None:
+            try:
+                process.communicate(timeout=1)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+
+
+forerunner = Forerunner()
 
 
 def try_one(target: Target, folder: Path) -> str | None:
@@ -77,7 +120,7 @@ def try_one(target: Target, folder: Path) -> str | None:
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(SLOW)
     try:
-        with warnings.catch_warnings(), mock.patch("poised.openvino_model.fatal", fatal_by_fork):
+        with warnings.catch_warnings(), mock.patch("poised.openvino_model.fatal", forerunner):
             warnings.simplefilter("error")
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", ResourceWarning)
