@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,17 @@ SHOWN = 4  # people in the picture of predictions
 SIDE = 256  # its height in pixels
 
 
-def protocol_of(test: Test) -> Protocol:
-    """How a recipe's figures are made, where it says so."""
+def load_tester(models: Path | Sequence[str | Path], test: Test, **how: Any) -> Predictor:
+    """The predictor of models that figures are made with. how: the rest of `Predictor.load`'s."""
     poses = None if test.pose_nms is None else (test.pose_nms, test.pose_nms_threshold)
     rescore = Protocol().rescore if test.rescore is None else test.rescore
-    return Protocol(test.shift, test.scales, test.decoder, rescore, poses, counted=test.threshold)
+    protocol = Protocol(
+        test.shift, test.scales, test.decoder, rescore, poses, counted=test.threshold
+    )
+    predictor = Predictor.load(models, protocol=protocol, **how)
+    if isinstance(predictor.estimator, Estimator):
+        predictor.estimator.padding *= test.enlarge
+    return predictor
 
 
 def evaluate_recipe(
@@ -44,11 +50,7 @@ def evaluate_recipe(
     if boxes == "truth" and test.boxes == "image":
         boxes = "image"
     detector = "person" if boxes == "detector" else None
-    predictor = Predictor.load(
-        weights, detector=detector, flip=test.flip, protocol=protocol_of(test), min_score=0.0
-    )
-    if isinstance(predictor.estimator, Estimator):
-        predictor.estimator.padding *= test.enlarge
+    predictor = load_tester(weights, test, detector=detector, flip=test.flip)
     return evaluate_model(
         predictor,
         name,

@@ -199,12 +199,9 @@ def _measure(
     write_to: Path | None = None,
 ) -> Any:
     """The evaluation that the options ask for; what they leave open is the recipe's."""
-    from poised.estimate import Estimator
     from poised.evaluate import evaluate_model, evaluate_results, usual_split
-    from poised.predict import Predictor
-    from poised.protocol import Protocol
     from poised.recipe import Test
-    from poised.validate import protocol_of
+    from poised.validate import load_tester
 
     dataset, split, row = what
     models, engine, flip, padding, threads = how
@@ -230,19 +227,17 @@ def _measure(
             f"{row.name} averages its model with those of {', '.join(test.ensemble)}: give --model "
             f"{1 + len(test.ensemble)} times"
         )
-    predictor = Predictor.load(
+    predictor = load_tester(
         models,
+        test,
         detector=detector if boxes == "detector" else None,
         engine=engine.value,
         threads=threads,
         flip=flip and test.flip,
         padding=padding,
-        protocol=protocol_of(test) if row else Protocol(),
         foreign=said,
     )
     remember_said(models, said)
-    if isinstance(predictor.estimator, Estimator):
-        predictor.estimator.padding *= test.enlarge
     source: Any = boxes if boxes in ("truth", "detector", "image") else Path(boxes)
     return evaluate_model(
         predictor,
