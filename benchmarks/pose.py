@@ -20,6 +20,7 @@ from common import machine
 from poised.estimate import Estimator
 from poised.evaluate import evaluate_model
 from poised.predict import Predictor
+from poised.runtime import numbers_of
 
 BATCH, ROUNDS = 32, 5
 
@@ -59,7 +60,7 @@ def main() -> None:
     for predictor, rate in zip(predictors, rates, strict=True):
         done = evaluate_model(predictor, "coco", options.data, options.split, "truth")
         session = predictor.estimator.session
-        size = session.weights.stat().st_size
+        size = numbers_of(session.path).stat().st_size
         row = {"model": session.path.name, "MB": round(size / 1e6, 2)}
         row |= {name: round(done.figures[name], 1) for name in ("AP", "AP.5", "AP.75", "AR")}
         row |= {"split": options.split, "threads": options.threads}

@@ -69,7 +69,7 @@ class Clocked:
 
     def bare_steps(self, batch: list[torch.Tensor]) -> None:
         """The same batch, STEPS times, by the fewest lines."""
-        network, samples = self.run.state.network, self.run.samples
+        network, samples = self.run.state.network, self.run.set_up.samples
         self.plain = self.plain or optimiser_of(network, self.run.recipe)
         precision = self.run.fabric.autocast
         for _ in range(STEPS):

@@ -80,10 +80,16 @@ def test_saved_poses_are_read_as_they_were(style: str, saved: tuple, tmp_path: P
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"keypoints": [1, 2, 3]}, "record 2: 3 numbers of keypoints, the skeleton's 3 have 9"),
+        ({"keypoints": [1, 2, 3]}, "record 2: 3 numbers of keypoints, expected 9"),
         ({"frame": 0}, "record 2: is of a video's frame"),
         ({"bbox": [0, 0, -1, 5]}, "the people of a/one.png: Boxes: widths and heights"),
-        ({"bbox": "x"}, "the people of a/one.png"),
+        ({"bbox": "x"}, "record 2: bbox is x, expected 4 numbers"),
+        ({"keypoints": 5}, "record 2: keypoints is 5, expected 9 numbers"),
+        ({"keypoints": [10**400] * 9}, r"record 2: keypoints is \[1000.*, expected 9 numbers"),
+        ({"keypoints": [float("nan")] * 9}, "record 2: keypoints is .*, expected 9 numbers"),
+        ({"score": 1e300}, "record 2: score is 1e.300, expected a number"),
+        ({"box_score": True}, "record 2: box_score is True, expected a number"),
+        ({"file_name": ["a"]}, "record 2: file_name is .*, expected text"),
         ({"file_name": "gone.png"}, "there is no .*gone.png; give the folder of the images"),
     ],
 )

@@ -85,7 +85,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     def run(
         recipe: Recipe, out: Path, count: int = 20, hook: Hook = lambda _: None, **options: object
     ) -> Path:
-        monkeypatch.setattr("poised.train.open_samples", lambda _: Noise(count, hook))
+        monkeypatch.setattr("poised.set_up.open_samples", lambda _: Noise(count, hook))
         return train(recipe, out, **{"say": lambda _: None} | options)
 
     return run

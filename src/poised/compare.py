@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poised.reading import read_json, short
+from poised.reading import LARGEST, are_numbers, is_number, read_json, short
 
 ROUNDS = 2000  # of the bootstrap
 COVERED = 0.95
-LARGEST = 1e9  # of a figure, and of points
 MEANING = (
     "share scored: of joints within PCK's limit, or the mean OKS of people (0 where it is below "
     "0.5). The difference is a run's share less the first's, in points of it; its interval is that "
@@ -93,12 +92,12 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path}: `poised evaluate --out` did not write this: needs {', '.join(parts)}"
         )
     for name, value in values["figures"].items():
-        if value is not None and not _number(value):
+        if value is not None and not is_number(value):
             raise CompareError(f"{path}: figures.{name} is {short(value)}, expected a number")
     columns = [values["samples"].get(name) for name in ("image", "scored", "possible")]
     for name, column in zip(("image", "scored", "possible"), columns, strict=True):
         least = -LARGEST if name == "image" else 0
-        if not isinstance(column, list) or not all(_number(v) and v >= least for v in column):
+        if not are_numbers(column) or min(column, default=0) < least:
             raise CompareError(f"{path}: samples.{name} is no list of numbers")
     if len({len(column) for column in columns}) > 1 or not sum(columns[2]):
         raise CompareError(f"{path}: samples of unlike lengths, or nothing possible")
@@ -106,10 +105,6 @@ def _read(path: Path) -> dict[str, Any]:
         raise CompareError(f"{path}: samples.scored has more than samples.possible")
     figures = {k: float("nan") if v is None else v for k, v in values["figures"].items()}
     return {**values, "figures": figures}
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def _interval(

@@ -10,11 +10,12 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
 MOST = 1_000_000  # values that a YAML file may stand for, its aliases followed
+LARGEST = 1e9  # of pixels, areas and points, so that no square overflows
 SHOWN = 200  # characters of a value in a message
 
 
@@ -55,6 +56,16 @@ def is_strict(value: Any) -> bool:
     if isinstance(value, dict):
         return all(map(is_strict, value.values()))
     return not isinstance(value, list) or all(map(is_strict, value))
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of JSON is a number within LARGEST: no NaN, no infinity, no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+def are_numbers(value: Any) -> TypeGuard[list[float]]:
+    """Whether a value of JSON is a list of such numbers."""
+    return isinstance(value, list) and all(map(is_number, value))
 
 
 def json_text(value: Any, indent: int | None = None) -> str:

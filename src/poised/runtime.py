@@ -19,6 +19,7 @@ from poised.bundled import HERE, bundled_models
 from poised.model_fields import BadAnswer, checked_own, output_names, parse_own
 from poised.model_fields import ModelError as ModelError
 from poised.openvino_model import import_openvino, read_openvino
+from poised.reading import LARGEST
 
 Engine = Literal["auto", "openvino", "onnx", "torch"]
 ENGINES: tuple[Engine, ...] = ("auto", "openvino", "onnx", "torch")
@@ -32,7 +33,6 @@ TORCHSCRIPT = (".pt", ".torchscript")  # ends of file names
 READ_BY: dict[str, Engine] = {".safetensors": "torch", ".xml": "openvino"}
 READ_BY |= dict.fromkeys(TORCHSCRIPT, "torch")
 ONNX_TYPES = {"tensor(float16)": np.float16, "tensor(int32)": np.int32, "tensor(uint8)": np.uint8}
-LARGEST = 1e9  # of a network's answers, so that no square overflows
 Run = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
 
 

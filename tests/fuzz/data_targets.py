@@ -284,6 +284,55 @@ def finish_run(folder: Path) -> Any:
     return json.loads((folder / "out" / "poses.json").read_text())
 
 
+def write_shards(folder: Path) -> None:
+    """The run in two shards, of which the first is whole but for its results."""
+    from poised.folder_run import begin
+
+    for shard, number in (("1/2", 0), ("2/2", 1)):
+        run = begin(folder / f"out-{number}", asked(folder) | {"shard": shard, "part": 2})
+        for part in run.mine:
+            names = [f"{n}.png" for n in range(3)][2 * part : 2 * part + 2]
+            run.keep(part, [{"file_name": n, "people": [], "left_out": 0} for n in names], [])
+        run.finish()
+
+
+def merge_shards(folder: Path) -> Any:
+    from poised.folder_run import begin, held
+    from poised.shards import merge, read_shards, whole
+
+    shards = read_shards([folder / "out-0", folder / "out-1"])
+    with held(folder / "all"):
+        merge(shards, begin(folder / "all", whole(shards[0])))
+    return json.loads((folder / "all" / "poses.json").read_text())
+
+
+def write_saved(style: Any, folder: Path) -> None:
+    from poised.results import ResultWriter
+    from poised.types import Boxes, ImagePoses
+
+    Image.new("RGB", (64, 48)).save(folder / "a.png")
+    names = Skeleton.load("lsp14")
+    rng = np.random.default_rng(0)
+    xy = rng.uniform(0, 40, (2, 14, 2)).round(2)
+    boxes = Boxes([[1, 2, 30, 40], [5, 5, 20, 20]], [0.5, 0.75])  # type: ignore[arg-type]
+    one = ImagePoses("a.png", (64, 48), names, boxes, xy, np.full((2, 14), 0.5), np.ones(2))
+    with ResultWriter(folder, names, style) as results:
+        results.write(one)
+
+
+def read_saved(file: str, folder: Path) -> Any:
+    """Poses for other tools, as `convert` writes them."""
+    from poised.interop.label_studio import to_label_studio
+    from poised.interop.saved import read_saved
+    from poised.interop.yolo import write_yolo
+
+    found = read_saved(folder / file, folder)
+    if found:
+        write_yolo(found, folder / "yolo", 0.5, folder)
+        shutil.rmtree(folder / "yolo")
+    return to_label_studio(found, 0.5, "/")
+
+
 def write_image(kind: str, folder: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (24, 32, 3)).astype(np.uint8)
     exif = Image.Exif()
@@ -339,8 +388,10 @@ DATA_TARGETS: dict[str, Target] = {
         table_value,
         table_data,
     ),
-    "image-jpeg": Target("a.jpg", partial(write_image, "jpg"), partial(read_image, "jpg")),
-    "image-png": Target("a.png", partial(write_image, "png"), partial(read_image, "png")),
+    **{
+        f"image-{kind}": Target(f"a.{kind}", partial(write_image, kind), partial(read_image, kind))
+        for kind in ("avif", "bmp", "gif", "jpg", "png", "tiff", "webp")
+    },
     "mat-flic": of_mat("flic", "examples.mat"),
     "mat-lsp": of_mat("lsp"),
     "mat-lspet": of_mat("lspet", part="all"),
@@ -358,6 +409,18 @@ DATA_TARGETS: dict[str, Target] = {
     "run-part": Target(
         "out/poses.parts/000000.jsonl", write_run, finish_run, json_lines, json_lines_data
     ),
+    "saved": of_json("poses.json", partial(write_saved, "coco"), partial(read_saved, "poses.json")),
+    "saved-lines": Target(
+        "poses.jsonl",
+        partial(write_saved, "jsonl"),
+        partial(read_saved, "poses.jsonl"),
+        json_lines,
+        json_lines_data,
+    ),
+    "saved-skeleton": of_json(
+        "skeleton.json", partial(write_saved, "coco"), partial(read_saved, "poses.json")
+    ),
+    "shards": of_json("out-0/run.json", write_shards, merge_shards),
     "skeleton": Target("mine.yaml", write_skeleton, read_skeleton, yaml_value, yaml_data),
     "video": Target("a.mp4", write_clip, read_clip),
     "yolo": Target(

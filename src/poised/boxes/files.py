@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poised.reading import read_json
+from poised.reading import are_numbers, is_number, read_json
 from poised.types import Boxes
 
-SMALLEST, LARGEST = 1e-6, 1e9  # of a box's numbers
+SMALLEST = 1e-6  # of a box's width and height
 
 
 class BoxFileError(ValueError):
@@ -47,11 +46,11 @@ def read_boxes(
                 + (f", or an image_id of the data set, not {number!r}" if names else "")
             )
         box, score = record.get("bbox"), record.get("score", 1.0)
-        if not isinstance(box, list) or len(box) != 4 or not all(_finite(v) for v in box):
+        if not are_numbers(box) or len(box) != 4:
             raise BoxFileError(f"{where}: bbox is {box!r}, expected [x, y, width, height]")
         if min(box[2:]) < SMALLEST:
             raise BoxFileError(f"{where}: bbox is {box!r}, width and height must be positive")
-        if not _finite(score):
+        if not is_number(score):
             raise BoxFileError(f"{where}: score is {score!r}, expected a number")
         found.setdefault(name, []).append((box, score))
     return {
@@ -91,9 +90,3 @@ def whole_image(image: NDArray[np.uint8]) -> Boxes:
     """One box, the image (H, W, 3) itself."""
     height, width = image.shape[:2]
     return Boxes(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
-
-
-def _finite(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) < LARGEST  # so that neither float32 nor its squares overflow

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from poised.datasets.person import ENLARGE, LARGEST, DatasetError, Person, joints_box
+from poised.datasets.person import ENLARGE, DatasetError, Person, joints_box
 from poised.images import image_size
 from poised.packs import PACK, open_pack
-from poised.reading import read_json, short
+from poised.reading import LARGEST, read_json, short
 from poised.types import Skeleton
 
 AREA = 0.53  # of a box: what CrowdPose's evaluator takes for a person's area

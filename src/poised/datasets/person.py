@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST = 1e9  # of coordinates, so that no square overflows; areas of real images are below, too
+from poised.reading import LARGEST
+
 ENLARGE = 0.25  # of the joints' box, on each side, where a data set has no boxes
 
 

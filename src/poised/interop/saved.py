@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from poised.images import image_size
+from poised.reading import are_numbers, is_number, parse_json, read_json, read_text, short
 from poised.types import Boxes, ImagePoses, Skeleton
 
 FIELDS = ("file_name", "bbox", "box_score", "score", "keypoints")
@@ -44,24 +45,20 @@ def _skeleton(path: Path) -> Skeleton:
     beside = path.with_name("skeleton.json")
     if not beside.is_file():
         raise SavedError(f"{path}: there is no {beside.name} beside it, which names the keypoints")
-    try:
-        values = json.loads(beside.read_text("utf-8"))
-    except ValueError as error:
-        raise SavedError(f"{beside}: not JSON: {error}") from error
+    values = read_json(beside, SavedError)
     if not isinstance(values, dict):
         raise SavedError(f"{beside}: not a mapping of fields")
     return Skeleton.from_dict(values, str(beside))
 
 
 def _records(path: Path) -> Iterator[Any]:
-    try:
-        text = path.read_text("utf-8")
-        if path.suffix == ".jsonl":
-            values = [json.loads(line) for line in text.splitlines() if line.strip()]
-        else:
-            values = json.loads(text)
-    except ValueError as error:
-        raise SavedError(f"{path}: not JSON: {error}; give a poses.json or poses.jsonl") from error
+    text = read_text(path, SavedError)
+    if path.suffix == ".jsonl":
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.strip():
+                yield parse_json(line, f"{path}: line {number}", SavedError)
+        return
+    values = parse_json(text, f"{path}, no poses.json or poses.jsonl", SavedError)
     if not isinstance(values, list):
         raise SavedError(f"{path}: not a list of people, as `poised predict` writes it")
     yield from values
@@ -74,11 +71,17 @@ def _check(record: Any, keypoints: int, where: str) -> None:
         raise SavedError(f"{where}: no {', '.join(missing)}")
     if "frame" in record:
         raise SavedError(f"{where}: is of a video's frame; only images' poses can be converted")
-    if len(record["keypoints"]) != 3 * keypoints:
-        raise SavedError(
-            f"{where}: {len(record['keypoints'])} numbers of keypoints, the skeleton's {keypoints} "
-            f"have {3 * keypoints}"
-        )
+    if not isinstance(record["file_name"], str):
+        raise SavedError(f"{where}: file_name is {short(record['file_name'])}, expected text")
+    for name, count in (("bbox", 4), ("keypoints", 3 * keypoints)):
+        numbers = record[name]
+        if not are_numbers(numbers):
+            raise SavedError(f"{where}: {name} is {short(numbers)}, expected {count} numbers")
+        if len(numbers) != count:
+            raise SavedError(f"{where}: {len(numbers)} numbers of {name}, expected {count}")
+    for name in ("box_score", "score"):
+        if not is_number(record[name]):
+            raise SavedError(f"{where}: {name} is {short(record[name])}, expected a number")
 
 
 def _image(
@@ -89,8 +92,8 @@ def _image(
     path: Path,
 ) -> ImagePoses:
     file = (images or Path()) / name
-    if not file.is_file():
-        raise SavedError(f"{path}: there is no {file}; give the folder of the images (--images)")
+    if not os.path.isfile(file):  # a Path would raise at a name that is too long
+        raise SavedError(f"{path}: there is no {short(file)}; give the folder of the images (--images)")
     size = image_size(file)
     if isinstance(size, str):
         raise SavedError(f"{file}: {size}")
@@ -102,5 +105,5 @@ def _image(
         points = points.reshape(len(records), len(skeleton), 3)
         found = Boxes(boxes, box_score)
         return ImagePoses(name, size, skeleton, found, points[..., :2], points[..., 2], score)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise SavedError(f"{path}: the people of {name}: {error}") from error

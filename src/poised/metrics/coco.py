@@ -16,8 +16,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
 from poised.datasets.coco import box_area
-from poised.datasets.person import LARGEST
-from poised.reading import read_json
+from poised.reading import are_numbers, is_number, read_json
 
 KEPT = 20  # detections an image, COCO's rule
 CROWDED = (0.2, 0.8)  # crowd index: easy below the first, hard from the second; the official code's
@@ -74,26 +73,18 @@ def check_results(
                 f"{where}: keypoints has {got} numbers, expected {3 * keypoints}: x, y, score of "
                 f"{keypoints}"
             )
-        if not _finite(score):
+        if not is_number(score):
             raise ResultsError(f"{where}: score is {repr(score)[:60]}, expected a number")
-        if not all(map(_finite, numbers)):
+        if not are_numbers(numbers):
             raise ResultsError(f"{where}: keypoints has a value that is no finite number")
         box = result.get("bbox")
-        if box is not None and not (
-            isinstance(box, list) and len(box) == 4 and all(map(_finite, box)) and min(box[2:]) >= 0
-        ):
+        if box is not None and not (are_numbers(box) and len(box) == 4 and min(box[2:]) >= 0):
             raise ResultsError(f"{where}: bbox is {box!r}, expected [x, y, width, height]")
         if boxed and box is None:  # the first one's box says where areas come from
             raise ResultsError(f"{where}: has no bbox, though the first record has one")
         twin = seen.setdefault((result["image_id"], score, *numbers), index)
         if twin != index:
             raise ResultsError(f"{where}: the same person as record {twin}")
-
-
-def _finite(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) < LARGEST  # NaN is not
 
 
 def oks_figures(
