@@ -144,6 +144,20 @@ def test_a_test_on_what_was_trained_on_is_told(ten: Path, five: str) -> None:
     assert doubts(recipe) == []  # of ten images none is before the last 500
 
 
+def test_what_is_doubted_is_said_before_the_training(ten: Path, tmp_path: Path) -> None:
+    """Sides told wrongly, and everything in one part; the training goes on."""
+    file = tmp_path / "wrong.yaml"
+    file.write_text(yaml.safe_dump({**FIVE, "pairs": [["right_wrist", "left_wrist"]]}))
+    given = ["--dataset", "lspet", "--data", str(ten), "--split", "all", "--skeleton", str(file)]
+    small = ["input.size=[64, 64]", "optimise={batch: 5, epochs: 1, workers: 0}"]
+    run = ["train", "--from", "coco17-small", *given, "--out", str(tmp_path / "run"), *small]
+    done = CliRunner().invoke(app, run)
+    assert done.exit_code == 0, done.output
+    minds = [line for line in done.stderr.splitlines() if line.startswith("Mind: ")]
+    assert "of the pair left_wrist and right_wrist the right one stands first" in minds[0]
+    assert "10 of 10 images of 'test', to be tested on, are trained on" in minds[-1]
+
+
 def test_a_copied_image_is_found_in_both_parts(ten: Path, tmp_path: Path) -> None:
     people = read_lspet(ten, "all")
     copy = tmp_path / "copy.jpg"

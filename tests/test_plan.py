@@ -81,13 +81,18 @@ def test_a_batch_is_cut_into_equal_parts_that_fit(monkeypatch: pytest.MonkeyPatc
 
 def test_what_departs_from_the_paper_is_said() -> None:
     recipe = load_recipe("cpn")  # batches of 32 on eight GPUs
-    lines = departures(recipe, 1, 2, ["global_predict.0.weight", "x"])
+    lines = departures(recipe, 1, 32, 2, ["global_predict.0.weight", "x"])
     assert "starts the backbone from ImageNet weights, this run from random ones" in lines[0]
     assert lines[1:] == [
         "The paper trains on 8 devices, this run on 1.",
+        "The 32 images that each step has on a device go through it in 16 parts of 2 at most; "
+        "their gradients are added up.",
         "Each forward pass is of 2: batch norms see these, not 4.",
         "No loss reaches 2 parameters, which stay as they are: global_predict.0.weight and others.",
     ]
     given = load_recipe("cpn", ["backbone.weights=resnet50.pth", "optimise.devices=1"])
-    assert departures(given, 1, 32, []) == []
-    assert departures(given, 1, 8, [], norms=False) == []
+    assert departures(given, 1, 32, 32, []) == []
+    assert departures(given, 1, 8, 8, [], norms=False) == []
+    large = load_recipe("csanet-resnet152-384x288", ["optimise.devices=1"])
+    parts = departures(large, 1, 128, 64, [])  # of batch norms the paper's share: still it is said
+    assert "in 2 parts of 64 at most" in parts[-2]

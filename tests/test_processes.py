@@ -22,6 +22,7 @@ from made import make_discs
 from poised.checkpoint import read_tensors
 
 OFTEN = str(Path(__file__).with_name("often.py"))
+TWO = ["--devices", "2", "--accelerator", "cpu"]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -161,16 +162,43 @@ def children(process: int) -> list[int]:
     return [int(n) for n in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("more", [[], TWO], ids=["1", "2"])
+def test_a_signal_ends_a_training_with_its_state_saved(
+    recipe: Path, undisturbed: Path, tmp_path: Path, number: signal.Signals, more: list[str]
+) -> None:
+    """One line, the shell's exit code; the same command goes on to the same losses."""
+    out = tmp_path / "stopped"
+    process = begin(recipe, out, *more)
+    until_steps(process, 3)
+    process.send_signal(number)
+    said = process.communicate()[0]
+    assert process.returncode == 128 + number, said
+    assert said.splitlines()[-1].endswith(f"kept in {out}: the same command goes on"), said
+    assert "Traceback" not in said
+    assert "resumed at epoch" in finish(begin(recipe, out, *more))
+    alone, again = ([float(row["loss"]) for row in rows(path)] for path in (undisturbed, out))
+    assert again == pytest.approx(alone, rel=1e-4)
+
+
 @pytest.mark.parametrize(
-    ("more", "explained"),
+    ("more", "explained", "again"),
     [
-        (["--devices", "2", "--accelerator", "cpu"], "the 2 processes lost each other at step"),
-        (["optimise.workers=1"], "a process that reads the data died at step"),
+        (TWO, "the 2 processes lost each other at step", TWO),
+        (TWO, "the 2 processes lost each other at step", []),
+        (["optimise.workers=1"], "a process that reads the data died at step", TWO),
     ],
+    ids=["2 to 2", "2 to 1", "1 to 2"],
 )
 def test_a_process_that_dies_ends_the_others_and_the_run_goes_on(
-    recipe: Path, undisturbed: Path, tmp_path: Path, more: list[str], explained: str
+    recipe: Path,
+    undisturbed: Path,
+    tmp_path: Path,
+    more: list[str],
+    explained: str,
+    again: list[str],
 ) -> None:
+    """By any number of processes, whatever the state is of."""
     out = tmp_path / "died"
     process = begin(recipe, out, *more)
     until_steps(process, 5)
@@ -180,9 +208,9 @@ def test_a_process_that_dies_ends_the_others_and_the_run_goes_on(
     assert process.returncode == 1, said
     assert explained in said
     assert "the same command goes on from there" in said
-    assert "resumed at epoch" in finish(begin(recipe, out, *more))
-    alone, again = ([float(row["loss"]) for row in rows(path)] for path in (undisturbed, out))
-    assert again == pytest.approx(alone, rel=1e-4)
+    assert "resumed at epoch" in finish(begin(recipe, out, *again))
+    alone, ours = ([float(row["loss"]) for row in rows(path)] for path in (undisturbed, out))
+    assert ours == pytest.approx(alone, rel=1e-4)
 
 
 def test_a_disk_that_is_full_keeps_the_last_state(recipe: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -249,6 +250,24 @@ def test_restart_begins_anew_and_keeps_the_old_run(
     assert again.read_bytes() == first
 
 
+@pytest.mark.parametrize("table", ["metrics", "recipe.yaml"])
+def test_a_row_that_the_disk_does_not_take_ends_the_run(
+    start: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    """The first that a full disk refuses is often a table's row: it is said as of a state."""
+    start(small("optimise.epochs=1"), tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    name = "TrainingLog._append" if table == "metrics" else "write_text"
+    place = "poised.training_log." if table == "metrics" else "poised.train."
+    monkeypatch.setattr(place + name, full)
+    with pytest.raises(TrainingError, match=r"cannot be written to at step \d: .*No space left"):
+        start(small(), tmp_path)
+    assert read_tensors(tmp_path / "state.safetensors")[1]["step"] == 5
+
+
 def test_a_restart_that_fails_leaves_the_old_run(
     start: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -325,12 +344,14 @@ def test_a_restart_under_another_name_puts_the_old_model_away(
     start: Callable[..., Path], tmp_path: Path
 ) -> None:
     start(small(), tmp_path)
+    (tmp_path / "lsp14-best.safetensors").write_bytes(b"as it was validated best")
     start(small("name=other"), tmp_path, restart=True)
     assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == [
         "other.safetensors",
         "state.safetensors",
     ]
     assert (tmp_path / "earlier-1" / "lsp14.safetensors").is_file()
+    assert (tmp_path / "earlier-1" / "lsp14-best.safetensors").is_file()
 
 
 def test_a_finished_run_is_not_made_shorter(start: Callable[..., Path], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ torch.set_num_threads(1)  # tensors this small only wait for each other's thread
 
 import onnx
 from onnx import numpy_helper
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from poised.boxes.detector import Detector
 from poised.boxes.nms import nms
@@ -91,7 +92,10 @@ def test_training_resumes_and_its_export_agrees(
     rows = (tmp_path / "run" / "log" / "metrics.csv").read_text().splitlines()
     assert rows[0] == "step,loss,lr,epoch"
     assert [int(row.split(",")[0]) for row in rows[1:]] == list(range(1, 2 * steps + 1, 2))
-    assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
+    board = EventAccumulator(str(tmp_path / "run" / "log")).Reload()
+    shown = [(event.step, round(event.value, 4)) for event in board.Scalars("loss")]
+    columns = [row.split(",") for row in rows[1:]]
+    assert shown == [(int(row[0]), round(float(row[1]), 4)) for row in columns]
     path = export_onnx(weights, tmp_path / "run" / "lsp14.onnx")
     images = np.random.default_rng(0).normal(size=(3, 3, 64, 64)).astype(np.float32)
     answers = [Session(path, e).run(images)["heatmaps"] for e in ("torch", "onnx", "openvino")]
@@ -105,6 +109,36 @@ def test_training_resumes_and_its_export_agrees(
             tmp_path / "run",
             say=lambda _: None,
         )
+
+
+def test_precisions_and_norms_that_a_cpu_lacks_are_refused(lspet: Path, tmp_path: Path) -> None:
+    data = [f"dataset.root={lspet}", *TINY]
+    with pytest.raises(ValueError, match="16-mixed is for GPUs; take bf16-mixed, or 32-true"):
+        train(load_recipe("lsp14", [*data, "optimise.precision=16-mixed"]), tmp_path / "run")
+    assert not (tmp_path / "run" / "state.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        "optimise.precision=bf16-mixed",
+        pytest.param("optimise.compile=true", marks=pytest.mark.long),
+    ],
+)
+def test_a_switch_changes_no_more_than_roundings(lspet: Path, tmp_path: Path, switch: str) -> None:
+    """bf16 and torch.compile: nearly a plain run's losses, a state that goes on, fp32 weights."""
+    losses = {}
+    for name, more in (("plain", []), ("switched", [switch])):
+        out = tmp_path / name
+        for epochs in (1, 2):
+            given = [f"dataset.root={lspet}", *TINY, f"optimise.epochs={epochs}", *more]
+            train(load_recipe("lsp14", given), out, say=lambda _: None)
+        rows = (out / "log" / "metrics.csv").read_text().splitlines()[1:]
+        losses[name] = [float(row.split(",")[1]) for row in rows]
+        state = read_tensors(out / "state.safetensors")[0]
+        assert {t.dtype for t in state.values() if t.is_floating_point()} == {torch.float32}
+    assert losses["switched"] == pytest.approx(losses["plain"], rel=2e-2)
+    assert losses["switched"] != losses["plain"]  # it was switched at all
 
 
 def test_a_resumed_run_draws_the_same_samples(lspet: Path) -> None:

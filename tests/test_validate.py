@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="needs poised[train]")
 torch.set_num_threads(1)
 
 from made import make_discs
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from poised.checkpoint import read_tensors
 from poised.evaluate import evaluate_model
@@ -61,6 +62,10 @@ def test_its_figure_is_that_of_the_exported_model(
     done = evaluate_model(predictor, "coco", recipe.dataset.root, "test", skeleton=recipe.skeleton)
     assert figures(tmp_path / "run")[-1][1] == pytest.approx(done.figures["AP"], abs=0.5)
     pictures: list[np.ndarray] = []
+    board = EventAccumulator(str(tmp_path / "run" / "log")).Reload()
+    shown = [(event.step, event.value) for event in board.Scalars("validation/AP")]
+    np.testing.assert_allclose(shown, figures(tmp_path / "run"), rtol=1e-4)
+    assert board.Images("predictions")[-1].width == 4 * 256
     again = validate(weights, recipe, pictures.append)
     assert next(iter(again)) == "AP"
     assert again["AP"] == figures(tmp_path / "run")[-1][1]

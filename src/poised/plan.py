@@ -97,11 +97,12 @@ def describe_work(recipe: Recipe, samples: int, batch: int) -> str:
 
 
 def departures(
-    recipe: Recipe, devices: int, part: int, idle: list[str], norms: bool = True
+    recipe: Recipe, devices: int, share: int, part: int, idle: list[str], norms: bool = True
 ) -> list[str]:
     """What the training does otherwise than its recipe or paper says, a line each.
 
-    part: images a forward pass on one device; norms: whether batch norms see them.
+    share, part: images a step and a forward pass on one device; norms: whether batch norms see
+    them.
     """
     lines = []
     if recipe.backbone.paper and not (recipe.backbone.weights or recipe.network.weights):
@@ -112,6 +113,11 @@ def departures(
     plan = recipe.optimise
     if plan.devices is not None and plan.devices != devices:
         lines.append(f"The paper trains on {plan.devices} devices, this run on {devices}.")
+    if part < share:
+        lines.append(
+            f"The {share} images that each step has on a device go through it in "
+            f"{math.ceil(share / part)} parts of {part} at most; their gradients are added up."
+        )
     theirs = math.ceil(plan.batch / (plan.devices or 1))
     if norms and not (plan.sync_norms and devices > 1) and part < theirs:
         lines.append(f"Each forward pass is of {part}: batch norms see these, not {theirs}.")

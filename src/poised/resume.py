@@ -116,10 +116,10 @@ def put_away(out: Path) -> Path | None:
     Cut short anywhere, it leaves no state that a new run could take for its own. Returns the
     folder, None where there was nothing to move.
     """
-    names = [STATE, "recipe.yaml", "log"]
+    names = [STATE, "recipe.yaml", "measured.yaml", "log"]
     if (out / STATE).is_file():
         name = read_tensors(out / STATE)[1].get("recipe", {}).get("name", "")
-        names += [f"{name}.safetensors", f"{name}.onnx"]
+        names += [f"{name}.safetensors", f"{name}.onnx", f"{name}-best.safetensors"]
     found = [out / file for file in names if (out / file).exists()]
     if not found:
         return None

@@ -42,7 +42,7 @@ class SetUp:
         share = math.ceil(self.batch / fabric.world_size)
         self.part = part_size(share, recipe.optimise, trial.kept, fabric.device)
         norms = _has_norms(network)
-        self.told = departures(recipe, fabric.world_size, self.part, trial.idle, norms)
+        self.told = departures(recipe, fabric.world_size, share, self.part, trial.idle, norms)
 
     def begin(
         self, about: dict[str, Any], found: Saved | None, say: Callable[[str], None]

@@ -149,9 +149,10 @@ class _Training:
         self.say(describe_work(self.recipe, self.count, self.batch))
         for line in self.set_up.told:
             self.say(line)
-        self.log.cut(state.step)
         whole = self.recipe.model_dump(mode="json") | {"base": None}  # its fields are filled in
-        write_text(self.out / "recipe.yaml", yaml.safe_dump(whole, sort_keys=False))
+        with kept_whole(self.out, state.step):
+            self.log.cut(state.step)
+            write_text(self.out / "recipe.yaml", yaml.safe_dump(whole, sort_keys=False))
 
     def _loop(self, stopped: Callable[[], int | None]) -> None:
         """Steps, rows of the tables, validations and saves, until the end or a signal."""
@@ -220,7 +221,8 @@ class _Training:
         value = self._finite(loss)
         lr = state.optimiser.param_groups[-1]["lr"]
         epoch = (state.step - 1) // self.epoch_steps
-        self.log.row(self.fabric, state.step, {"loss": value, "lr": lr, "epoch": epoch})
+        with kept_whole(self.out, state.step):
+            self.log.row(self.fabric, state.step, {"loss": value, "lr": lr, "epoch": epoch})
         self.bar(done, state.step * self.batch, epoch, value, waiting, state.best)
 
     def _finite(self, loss: Tensor) -> float:
@@ -243,7 +245,8 @@ class _Training:
             weights = self._write_model(name)
             figures = validate(weights, self.recipe, self.log.picture(state.step))
             figure = next(iter(figures.values()))
-            self.log.validated(self.fabric, state.step, figures)
+            with kept_whole(self.out, state.step):
+                self.log.validated(self.fabric, state.step, figures)
             if state.best is None or figure > state.best:
                 self._write_model(f"{name}-best")
             shown = ", ".join(f"{key} {value:.1f}" for key, value in list(figures.items())[:3])

@@ -93,7 +93,9 @@ def _image(
 ) -> ImagePoses:
     file = (images or Path()) / name
     if not os.path.isfile(file):  # a Path would raise at a name that is too long
-        raise SavedError(f"{path}: there is no {short(file)}; give the folder of the images (--images)")
+        raise SavedError(
+            f"{path}: there is no {short(file)}; give the folder of the images (--images)"
+        )
     size = image_size(file)
     if isinstance(size, str):
         raise SavedError(f"{file}: {size}")
