@@ -233,6 +233,24 @@ def test_a_model_that_ends_openvino_is_an_error(tmp_path: Path) -> None:
         Session(tmp_path / "a.onnx", "openvino")
 
 
+def test_a_small_checkpoint_does_not_unpack_to_a_large_one(tmp_path: Path) -> None:
+    """A torch file whose members are packed, which torch reads and never writes."""
+    torch = pytest.importorskip("torch", reason="needs poised[train]")
+    from poised.pretrained import WeightsError, read_checkpoint
+
+    torch.save({"a": torch.zeros(1 << 20)}, tmp_path / "sound.pth")
+    assert read_checkpoint(tmp_path / "sound.pth")["a"].numel() == 1 << 20
+    with (
+        zipfile.ZipFile(tmp_path / "sound.pth") as sound,
+        zipfile.ZipFile(tmp_path / "small.pth", "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for member in sound.infolist():
+            small.writestr(member.filename, sound.read(member))
+    assert (tmp_path / "small.pth").stat().st_size < 10_000
+    with pytest.raises(WeightsError, match=r"small\.pth: unpacks to 4\d{6} bytes"):
+        read_checkpoint(tmp_path / "small.pth")
+
+
 def matlab_bomb(path: Path, gigabytes: int) -> None:
     """A MATLAB file of a megabyte a gigabyte: a variable `joints__` of zeros, by zlib."""
     size = gigabytes << 30

@@ -50,6 +50,22 @@ def test_a_variable_rate_comes_back_stamp_for_stamp(tmp_path: Path, name: str) -
     assert [square_left(frame.image) for frame in frames] == [5 * i for i in range(len(STAMPS))]
 
 
+def test_a_frame_larger_than_an_image_may_be_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what the file says of its frames, and by a frame itself, should they differ."""
+    clip = write_clip(tmp_path / "a.mp4", SQUARES)
+    high, wide = SQUARES[0].shape[:2]
+    monkeypatch.setattr("poised.video.MAX_PIXELS", high * wide - 1)
+    with pytest.raises(
+        VideoError, match=rf"a\.mp4: {wide}x{high} is over {high * wide - 1} pixels"
+    ):
+        read(clip)
+    monkeypatch.setattr(Clip, "_check_size", lambda *_: None)
+    with pytest.raises(VideoError, match="no frame in it can be decoded"):
+        read(clip)
+
+
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("clockwise", [0, 90, 180, 270])
 def test_a_phones_clip_is_upright(tmp_path: Path, clockwise: int, mirrored: bool) -> None:

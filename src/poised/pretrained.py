@@ -11,6 +11,7 @@ import os
 import re
 import urllib.request
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -58,6 +59,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         return read_tensors(path)[0]
     if not path.is_file():
         raise FileNotFoundError(f"no weights file {path}")
+    _check_packing(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the pickle's version, which weights_only judges
@@ -74,6 +76,18 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         for name, value in state.items()
         if isinstance(value, Tensor) and isinstance(name, str)
     }
+
+
+def _check_packing(path: Path) -> None:
+    """Raise WeightsError where a torch file stands for more than its own size: torch packs none."""
+    if not zipfile.is_zipfile(path):
+        return  # as torch wrote before 1.6
+    with zipfile.ZipFile(path) as file:
+        inside = sum(member.file_size for member in file.infolist())
+    if inside > path.stat().st_size:
+        raise WeightsError(
+            f"{path}: unpacks to {inside} bytes, which torch's files do not; save it by torch.save"
+        )
 
 
 def start_network(

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from poised.images import MAX_PIXELS
 from poised.video_sources import CAMERA, VideoError, is_live, shown
 
 try:
@@ -67,6 +68,8 @@ class Clip:
         try:
             self._stream = self._first_video()
             self._stream.thread_type = "AUTO"
+            self._check_size(self._stream.codec_context)
+            self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # if it changes
         except BaseException:
             self._container.close()
             raise
@@ -96,6 +99,13 @@ class Clip:
                 return stream
         kinds = ", ".join(sorted({stream.type for stream in streams})) or "nothing"
         raise VideoError(f"{self.name}: has no video stream, only {kinds}; give another file")
+
+    def _check_size(self, said: Any) -> None:
+        """Before a frame is decoded: one of a few bytes may stand for gigabytes."""
+        if said.width * said.height > MAX_PIXELS:
+            raise VideoError(
+                f"{self.name}: {said.width}x{said.height} is over {MAX_PIXELS} pixels; shrink it"
+            )
 
     def _frames(self) -> Iterator[Frame]:
         first = last = None
