@@ -7,7 +7,8 @@ its answer, which must be that of `Predictor.predict` for its picture, by name a
 At half time the server is killed by SIGKILL and started again; a client whose connection breaks, or
 who gets 503 or 504, tries again. waited: from the first try to the answer, seconds. lost: requests
 without an answer in the end. mixed up: with another one's. MB: the server's resident memory when it
-has loaded, at its peak, and at the end; the first is the server that was killed.
+has loaded, at its peak, and at the end; the first is the server that was killed. Exit code 1 where
+anything was lost or mixed up.
 """
 
 from __future__ import annotations
@@ -181,6 +182,8 @@ def main() -> None:
         "exit code after SIGTERM": second.process.wait(),
     }
     print(json.dumps(row))
+    if clients.lost or clients.mixed_up or not clients.waited or row["exit code after SIGTERM"]:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

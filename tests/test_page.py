@@ -65,7 +65,6 @@ def test_a_dropped_picture_is_drawn_and_downloaded(page: Browser, address: str) 
     }
 
 
-@pytest.mark.long
 def test_pasted_pictures_are_kept_in_a_strip(page: Browser) -> None:
     show(page, "b.png", "c.png", way="paste")
     buttons = page.driver.find_elements("css selector", "#strip button")
@@ -75,7 +74,6 @@ def test_pasted_pictures_are_kept_in_a_strip(page: Browser) -> None:
     assert buttons[1].get_attribute("aria-current") == "true"
 
 
-@pytest.mark.long
 def test_json_and_csv_are_what_python_writes(page: Browser, tmp_path: Any) -> None:
     """Of the same people, with the rounding and the columns of `poised predict`."""
     show(page, "b, c.png")  # the comma needs quotes
@@ -104,7 +102,6 @@ def test_json_and_csv_are_what_python_writes(page: Browser, tmp_path: Any) -> No
         assert [float(v) for v in mine[1:]] == [float(v) for v in theirs[1:]]
 
 
-@pytest.mark.long
 def test_png_and_svg_hold_the_picture_as_shown(page: Browser) -> None:
     image = Image.open(io.BytesIO(page.downloaded("#png", "a-poses.png")))
     assert image.size == SIZE  # its own pixels, however large it is shown
@@ -119,7 +116,6 @@ def test_png_and_svg_hold_the_picture_as_shown(page: Browser) -> None:
     assert (x, y) in [(float(c.get("cx", 0)), float(c.get("cy", 0))) for c in circles]
 
 
-@pytest.mark.long
 def test_joints_are_named_where_pointed_at_and_by_the_keyboard(page: Browser) -> None:
     move_to(page, *joint(0, LEFT_ELBOW))
     assert page.text("#tip") == "left elbow, 0.80, person 1"
@@ -132,7 +128,6 @@ def test_joints_are_named_where_pointed_at_and_by_the_keyboard(page: Browser) ->
     assert page.text("#status") == "left eye, 0.80, person 1"
 
 
-@pytest.mark.long
 def test_the_threshold_leaves_sure_joints_alone(page: Browser) -> None:
     elbow = joint(1, LEFT_ELBOW)
     assert at(page, *elbow) == LEFT
@@ -144,7 +139,6 @@ def test_the_threshold_leaves_sure_joints_alone(page: Browser) -> None:
     page.until(lambda: at(page, *joint(0, NOSE)) == GREY, "all to go")
 
 
-@pytest.mark.long
 def test_people_and_joints_are_switched_off_and_on(page: Browser) -> None:
     page.one("#people label:nth-of-type(2)").click()
     page.until(lambda: at(page, *joint(1, LEFT_ELBOW)) == GREY, "the second person to go")
@@ -160,7 +154,6 @@ def test_people_and_joints_are_switched_off_and_on(page: Browser) -> None:
     page.until(lambda: at(page, *joint(0, LEFT_ELBOW)) == LEFT, "the elbow to come back")
 
 
-@pytest.mark.long
 def test_a_heatmap_lies_where_its_crop_was(page: Browser) -> None:
     """The nose's first cell is the pixels 95 to 105, 55 to 65: `to_image` names its middle."""
     page.one("#no-joints").click()
@@ -174,7 +167,6 @@ def test_a_heatmap_lies_where_its_crop_was(page: Browser) -> None:
     page.until(lambda: at(page, 100, 60) == GREY, "another joint's map")
 
 
-@pytest.mark.long
 def test_two_models_are_shown_side_by_side(page: Browser) -> None:
     page.choose("#beside", "two")
     page.until(lambda: len(page.driver.find_elements("css selector", "#views canvas")) == 2, "two")
@@ -185,7 +177,6 @@ def test_two_models_are_shown_side_by_side(page: Browser) -> None:
     assert len(json.loads(page.downloaded("#coco", "poses.json"))) == 1
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "kind", "said"),
     [
@@ -202,7 +193,6 @@ def test_errors_are_said_and_others_go_on(page: Browser, name: str, kind: str, s
     assert page.text("#errors") == ""
 
 
-@pytest.mark.long
 def test_the_camera_s_frames_are_looked_at_and_kept(browser: Browser, address: str) -> None:
     browser.open(address)
     browser.one("#camera").click()
@@ -213,7 +203,6 @@ def test_the_camera_s_frames_are_looked_at_and_kept(browser: Browser, address: s
     assert browser.run("return document.querySelector('#video').srcObject") is None
 
 
-@pytest.mark.long
 def test_a_clip_is_played_and_let_go(browser: Browser, address: str) -> None:
     browser.open(address)
     browser.bring(("walk.webm", "video/webm", clip()))

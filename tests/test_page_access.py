@@ -7,8 +7,6 @@ import pytest
 from browser import PHONE, Browser
 from stub_server import picture, show
 
-pytestmark = pytest.mark.long
-
 
 def test_a_phone_has_no_sideways_scrolling(browser: Browser, address: str) -> None:
     browser.open(address, PHONE)

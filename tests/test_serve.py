@@ -5,14 +5,19 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from models import fussy_model
+from pages import pages
 from PIL import Image
 from served import Served, finder, form, picture, served, until
 from test_predict import TRUTH, dots
@@ -25,6 +30,7 @@ from poised.serve.run import load
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "samples"
 MESSI = SAMPLES / "messi5.jpg"
+BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "serve.py"
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +57,46 @@ def test_the_people_are_those_of_the_predictor() -> None:
             np.testing.assert_allclose(got["bbox"], told["bbox"], atol=0.02)
             assert got["box_score"] == pytest.approx(told["box_score"], abs=2e-4)
             assert got["score"] == pytest.approx(told["score"], abs=2e-4)
+
+
+ASKED = "it asks a server; tests/test_serve.py does that"
+
+
+def test_what_the_documents_ask_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """README's and docs/serve.md's own lines, by curl and in Python, at this server's port."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("photo.jpg", "a.jpg", "b.png"):
+        shutil.copyfile(MESSI, name)
+    asked = [b for page in ("README.md", "docs/serve.md") for b in pages()[page]]
+    lines = [block for block in asked if block.reason == ASKED]
+    assert [block.language for block in lines] == ["sh", "sh", "python"]
+    names: dict[str, Any] = {}
+    answers = []
+    with served({"coco17": Predictor.load("coco17-small", threads=1)}) as server:
+        for block in lines:
+            text = block.text.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
+            if block.language == "python":
+                exec(compile(text, "docs/serve.md", "exec"), names)
+                answers.append(names["poses"]("photo.jpg"))
+            elif shutil.which("curl"):
+                done = subprocess.run(["sh", "-ec", text], capture_output=True, check=True)
+                answers.append(json.loads(done.stdout))
+    seen = [[image["file_name"] for image in answer["images"]] for answer in answers]
+    assert seen[-1] == ["photo.jpg"]
+    assert seen[:-1] in ([], [["photo.jpg"], ["a.jpg", "b.png"]])
+    assert all(image["people"] for answer in answers for image in answer["images"])
+
+
+def test_many_clients_at_once_lose_nothing() -> None:
+    """The benchmark's 200 for 60 s, here a few for a moment: killed by SIGKILL at half time."""
+    command = [sys.executable, str(BENCHMARK), "4", "12"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    row = json.loads(done.stdout.splitlines()[-1])
+    assert (row["lost"], row["mixed up"], row["exit code after SIGTERM"]) == (0, 0, 0)
+    assert row["answers"] >= 12
 
 
 def test_an_image_is_turned_upright(dotted: Served) -> None:
