@@ -36,11 +36,17 @@ fuzz: .venv/full.stamp
 licences: .venv/core.stamp
 	$(BIN)/python tests/licences.py
 
-# what is installed in .venv, as CycloneDX
-sbom: .venv/core.stamp
-	$(PYTHON) -m venv .venv-sbom
-	.venv-sbom/bin/python -m pip --disable-pip-version-check --quiet install cyclonedx-bom==7.5.0
-	.venv-sbom/bin/cyclonedx-py environment --output-file sbom.json $(BIN)/python
+# what `pip install poised` brings into an empty environment, as CycloneDX
+sbom:
+	rm -rf .venv-sbom
+	$(PYTHON) -m venv .venv-sbom/tool
+	$(PYTHON) -m venv .venv-sbom/core
+	.venv-sbom/tool/bin/python -m pip --disable-pip-version-check --quiet install cyclonedx-bom==7.5.0
+	.venv-sbom/core/bin/python -m pip --disable-pip-version-check --quiet install \
+		--constraint constraints.txt .
+	.venv-sbom/core/bin/python -m pip --disable-pip-version-check --quiet uninstall --yes pip
+	.venv-sbom/tool/bin/cyclonedx-py environment --pyproject pyproject.toml \
+		--output-file sbom.json .venv-sbom/core/bin/python
 
 format: .venv/full.stamp
 	$(BIN)/ruff check --fix .
