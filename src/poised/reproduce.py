@@ -102,7 +102,7 @@ def reproduce(
         "verdict": verdict(recipe, done.figures, boxes),
         "commit": commit(),
         "weights_sha256": sha256(weights),
-        "machine": _machine(),
+        "machine": describe_machine(),
         "hours": round(state["seconds"] / 3600, 3),
         "steps": state["step"],
         "protocol": done.protocol,
@@ -197,7 +197,8 @@ def _pace(recipe: Recipe) -> float:
     return seconds[-1] / len(images)
 
 
-def _machine() -> str:
+def describe_machine() -> str:
+    """The device, and torch's and Python's versions."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     versions = f"torch {torch.__version__}, Python {platform.python_version()}"
     return f"{gpu}, {platform.machine()}, {versions}"
