@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -216,7 +217,9 @@ def test_a_process_that_dies_ends_the_others_and_the_run_goes_on(
 def test_a_disk_that_is_full_keeps_the_last_state(recipe: Path, tmp_path: Path) -> None:
     """No file may grow beyond a MB, as if there were no more room; a state has several."""
     out = tmp_path / "full"
-    finish(begin(recipe, out, "optimise.epochs=1"))
+    said = finish(begin(recipe, out, "optimise.epochs=1"))
+    going = r"\d+\.\d% step \d epoch 0 loss [\d.]+, \d+ samples/s, waiting \d+%, 0 min to go"
+    assert re.search(going, said), said  # where no bar is shown
     before = (out / "state.safetensors").read_bytes()
 
     def little_room() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,10 +24,11 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from poised.files import unlink_link, unlinked, write_bytes
+from poised.plan import left
 from poised.reading import json_text, nulled
 
 METRICS, VALIDATION = "metrics", "validation"
-Show = Callable[[float, int, int, float, float, float | None], None]
+Show = Callable[[float, int, int, float, float, float | None], str]
 
 
 class TrainingLog:
@@ -79,25 +81,28 @@ class TrainingLog:
     def progress(self, name: str, shown: bool) -> Iterator[Show]:
         """A bar, and what moves it: how much is done, samples, epoch, loss, share, best figure.
 
-        share: of the time, for which the steps waited for their samples.
+        share: of the time, for which the steps waited for their samples. It gives all of that as
+        text, with the time that is left, for where no bar can be seen.
         """
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
         with Progress(*columns, disable=not shown) as bars:
             self.is_terminal = bars.console.is_terminal
             bar = bars.add_task(name, total=1.0)
-            begun: tuple[float, int] | None = None
+            begun: tuple[float, int, float] | None = None
 
             def show(
                 done: float, seen: int, epoch: int, loss: float, share: float, best: float | None
-            ) -> None:
+            ) -> str:
                 nonlocal begun
                 now = time.monotonic()
-                begun = begun or (now, seen)
-                rate = (seen - begun[1]) / max(now - begun[0], 1e-9)
-                text = f"epoch {epoch} loss {loss:.4f}, {rate:.0f} samples/s"
-                text += f", waiting {share:.0%}" if share >= 0.03 else ""
+                begun = begun or (now, seen, done)
+                went = max(now - begun[0], 1e-9)
+                text = f"epoch {epoch} loss {loss:.4f}, {(seen - begun[1]) / went:.0f} samples/s"
+                text += f", waiting {share:.0%}"
                 text += "" if best is None else f", best {best:.1f}"
                 bars.update(bar, completed=done, description=text)
+                pace = went / max(done - begun[2], 1e-9)  # of the whole training
+                return f"{text}, {left(1, (1 - done) * pace, math.inf)}"
 
             yield show
 
