@@ -143,9 +143,12 @@ def nothing(said: str, folder: Path) -> None:
 def of_own_data(said: str, folder: Path) -> None:
     assert "people: 10, 0 of them to be ignored; images: 10" in said
     assert "1 are new: head_top" in said
-    assert said.count("4 keypoints keep their channels: left_wrist, right_wrist") == 4
+    assert said.count("4 keypoints keep their channels: left_wrist, right_wrist") == 6
     assert "Mind:" not in said
-    trained = [folder / "runs" / name for name in ("five/five", "yolo/yolo", "dlc/deeplabcut")]
+    trained = [
+        folder / "runs" / name
+        for name in ("five/five", "cvat/cvat", "studio/studio", "yolo/yolo", "dlc/deeplabcut")
+    ]
     assert all(path.with_suffix(".onnx").is_file() for path in trained)
     assert (folder / "runs" / "five" / "lr.png").is_file()
     assert "five.html" in said
