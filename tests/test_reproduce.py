@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from poised import reproduce
 from poised.cli import app
 from poised.datasets import DatasetError, read_people, read_with_truth
 from poised.read_recipe import load_recipe
-from poised.reproduce import record, verdict
+from poised.reproduce import fingerprint, record, verdict
 from poised.runtime import find_model
 from poised.validate import evaluate_recipe
 
@@ -48,7 +49,7 @@ def test_a_row_goes_the_whole_way(shared: Path, tmp_path: Path, row: str) -> Non
     measured = yaml.safe_load((tmp_path / "measured.yaml").read_text())["measured"]
     assert measured["steps"] >= 2
     assert ("AP" in measured["figures"]) == (row in COCO)
-    assert len(measured["weights_sha256"]) == 64
+    assert len(measured["weights_sha256"]) == len(measured["people_sha256"]) == 64
 
 
 def test_a_row_goes_the_whole_way_in_two_processes(shared: Path, tmp_path: Path) -> None:
@@ -76,6 +77,14 @@ def test_the_verdict_is_by_each_papers_figure(monkeypatch: pytest.MonkeyPatch) -
 def test_a_part_of_the_data_has_no_verdict(shared: Path) -> None:
     recipe = load_recipe("csanet", [f"dataset.root={shared / 'data' / 'coco2017'}"])
     assert verdict(recipe, {"AP": 90.0}, "b.json") == "no verdict: train2017 is not whole here"
+
+
+def test_other_people_have_another_hash(shared: Path) -> None:
+    people = read_people("lspet", shared / "data" / "lspet", "test")[0][:3]
+    moved = [replace(person, xy=person.xy + (person is people[2])) for person in people]
+    hashes = [fingerprint(some) for some in (people, list(people), people[::-1], moved)]
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 3
 
 
 def test_figures_are_recorded_in_the_recipes_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 
@@ -102,6 +104,8 @@ def reproduce(
         "verdict": verdict(recipe, done.figures, boxes),
         "commit": commit(),
         "weights_sha256": sha256(weights),
+        "people_sha256": fingerprint(done.matched.people),
+        **{name: done.protocol[name] for name in ("boxes_sha256",) if name in done.protocol},
         "machine": describe_machine(),
         "hours": round(state["seconds"] / 3600, 3),
         "steps": state["step"],
@@ -195,6 +199,16 @@ def _pace(recipe: Recipe) -> float:
             torch.cuda.synchronize()
         seconds.append(time.monotonic() - begun)
     return seconds[-1] / len(images)
+
+
+def fingerprint(people: Sequence[Person]) -> str:
+    """The SHA-256 of whom a figure is about: images' names, boxes, joints and which are seen."""
+    digest = hashlib.sha256()
+    for person in people:
+        digest.update(person.image.name.encode("utf-8", "surrogateescape") + b"\0")
+        for numbers in (person.xywh, person.xy, person.visible):
+            digest.update(np.ascontiguousarray(numbers).tobytes())
+    return digest.hexdigest()
 
 
 def describe_machine() -> str:
