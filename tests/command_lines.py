@@ -2,7 +2,8 @@
 
 `python -W error tests/command_lines.py FILE`: FILE holds JSON, name -> words. Of each, NAME.out and
 NAME.err beside it take what came out of the descriptors 1 and 2, so that nothing slips by that C's
-code or a child process prints; codes.json takes the exit codes.
+code or a child process prints; codes.json takes the exit codes, outside.json what was written
+elsewhere than in FILE's folder, and who was asked but for the PORTS of this machine.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import os
 import sys
 import traceback
 from pathlib import Path
+
+from guarded import guard, seen
 
 from poised.cli import app
 
@@ -40,6 +43,8 @@ def run(words: list[str], name: Path) -> int:
 if __name__ == "__main__":
     lines = Path(sys.argv[1])
     codes = {}
+    guard(str(lines.parent), os.environ.get("PORTS", ""))
     for name, words in json.loads(lines.read_text("utf-8")).items():
         codes[name] = run(words, lines.with_name(name))
+    lines.with_name("outside.json").write_text(json.dumps(seen))
     lines.with_name("codes.json").write_text(json.dumps(codes))

@@ -8,19 +8,19 @@ import os
 import sys
 from typing import Any
 
-from poised.cli import app
-
-ALLOWED = tuple(os.path.realpath(folder) for folder in sys.argv.pop(1).split(os.pathsep))
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {"os.mkdir": 1, "os.remove": 1, "os.rmdir": 1, "os.rename": 2, "os.link": 2}
 CHANGES |= {"os.symlink": 2, "os.truncate": 1, "os.chmod": 1}
 RELATIVE = ("os.mkdir", "os.remove", "os.rmdir")  # may be so to an opened folder, told last
+NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
+allowed: list[str] = []  # folders
+known: list[str] = []  # ports of this machine that may be asked
 seen: list[str] = []
 
 
 def watch(event: str, details: tuple[Any, ...]) -> None:
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
-        seen.append(f"{event} {details[-1]}")
+    if event in NETWORK and not any(f"127.0.0.1', {port}" in str(details) for port in known):
+        seen.append(f"{event} {details[1:]}")
         raise OSError("there is no network here")
     names = details[: CHANGES.get(event, 0)]
     if event == "open" and isinstance(details[2], int) and details[2] & WRITES:
@@ -30,12 +30,21 @@ def watch(event: str, details: tuple[Any, ...]) -> None:
             folder = details[-1] if event in RELATIVE and details[-1] != -1 else None
             start = "" if folder is None else f"/proc/self/fd/{folder}"
             place = os.path.realpath(os.path.join(start, os.fsdecode(name)))
-            if not place.startswith((*ALLOWED, "/dev/null", "/dev/shm")):
+            if not place.startswith((*allowed, "/dev/null", "/dev/shm")):
                 seen.append(f"{event} {place}")
 
 
-if __name__ == "__main__":
+def guard(folders: str, ports: str = "") -> None:
+    """From now on; both joined by the system's path separator."""
+    allowed.extend(os.path.realpath(folder) for folder in folders.split(os.pathsep))
+    known.extend(filter(None, ports.split(os.pathsep)))
     sys.addaudithook(watch)
+
+
+if __name__ == "__main__":
+    from poised.cli import app
+
+    guard(sys.argv.pop(1))
     try:
         app()
     finally:

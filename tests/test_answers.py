@@ -119,7 +119,10 @@ def run_all(folder: Path, lines: dict[str, list[str]], **environment: str) -> di
     (folder / "lines.json").write_text(json.dumps(lines))
     driver = Path(__file__).with_name("command_lines.py")
     asked = [sys.executable, "-W", "error", str(driver), "lines.json"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", **environment}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HOME": "/dev/null", **environment}
+    for name in ("TMPDIR", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR"):
+        environment[name] = str(folder / "scratch")
+    (folder / "scratch").mkdir(exist_ok=True)
     done = subprocess.run(asked, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     codes: dict[str, int] = json.loads((folder / "codes.json").read_text())
@@ -142,7 +145,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def codes(folder: Path) -> dict[str, int]:
     lines = {name: [*name.split(), *words, "--json"] for name, (words, _) in QUICK.items()}
     with hub() as there:
-        return run_all(folder, lines, HF_ENDPOINT=there.endpoint, HF_TOKEN="t", HF_HOME="hub")
+        port = there.endpoint.rpartition(":")[2]
+        given = {"HF_ENDPOINT": there.endpoint, "HF_TOKEN": "t", "HF_HOME": "hub", "PORTS": port}
+        return run_all(folder, lines, **given)
+
+
+def test_nothing_is_written_elsewhere_and_nobody_is_asked(
+    folder: Path, codes: dict[str, int]
+) -> None:
+    """Of all commands, in their own folder, with the Hub's stand-in as the only address."""
+    assert set(codes.values()) == {0}
+    assert json.loads((folder / "outside.json").read_text()) == []
 
 
 def test_every_command_has_it_and_is_run_here() -> None:
