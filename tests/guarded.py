@@ -14,13 +14,14 @@ CHANGES |= {"os.symlink": 2, "os.truncate": 1, "os.chmod": 1}
 RELATIVE = ("os.mkdir", "os.remove", "os.rmdir")  # may be so to an opened folder, told last
 NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
 allowed: list[str] = []  # folders
-known: list[str] = []  # ports of this machine that may be asked
+known: list[tuple[str, str]] = []  # addresses and ports that may be asked
 seen: list[str] = []
 
 
 def watch(event: str, details: tuple[Any, ...]) -> None:
-    if event in NETWORK and not any(f"127.0.0.1', {port}" in str(details) for port in known):
-        seen.append(f"{event} {details[1:]}")
+    asked = details[1] if event in ("socket.connect", "socket.sendto") else details[:2]
+    if event in NETWORK and tuple(map(str, asked[:2])) not in known:
+        seen.append(f"{event} {asked}")
         raise OSError("there is no network here")
     names = details[: CHANGES.get(event, 0)]
     if event == "open" and isinstance(details[2], int) and details[2] & WRITES:
@@ -35,9 +36,9 @@ def watch(event: str, details: tuple[Any, ...]) -> None:
 
 
 def guard(folders: str, ports: str = "") -> None:
-    """From now on; both joined by the system's path separator."""
+    """From now on, in this process; ports: of this machine, that may be asked."""
     allowed.extend(os.path.realpath(folder) for folder in folders.split(os.pathsep))
-    known.extend(filter(None, ports.split(os.pathsep)))
+    known.extend(("127.0.0.1", port) for port in ports.split(os.pathsep) if port)
     sys.addaudithook(watch)
 
 

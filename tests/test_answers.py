@@ -153,7 +153,7 @@ def codes(folder: Path) -> dict[str, int]:
 def test_nothing_is_written_elsewhere_and_nobody_is_asked(
     folder: Path, codes: dict[str, int]
 ) -> None:
-    """Of all commands, in their own folder, with the Hub's stand-in as the only address."""
+    """Of all commands, by their processes' own Python; the Hub's stand-in may be asked."""
     assert set(codes.values()) == {0}
     assert json.loads((folder / "outside.json").read_text()) == []
 

@@ -25,6 +25,7 @@ from poised.estimate import Estimator
 from poised.forms import Wanted, form_of, write_form
 from poised.heatmaps import Decoder, decode, encode_gaussian
 from poised.images import read_image
+from poised.openvino_model import write_openvino
 from poised.runtime import ModelError, Session, find_model, numbers_of
 from poised.verify import compare_engines
 from poised.whole import Decode, WholeModel
@@ -68,6 +69,16 @@ def crops() -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["plain.xml", "plain.pt"])
+def test_a_linked_xml_finds_its_bin_beside_the_link(tmp_path: Path) -> None:
+    """As in the cache of the Hugging Face Hub: links with names, files without."""
+    (tmp_path / "blobs").mkdir()
+    write_openvino(colour_model(tmp_path / "a.onnx"), NOTES, tmp_path / "blobs" / "m.xml")
+    for end, blob in ((".xml", "abc"), (".bin", "def")):
+        (tmp_path / "blobs" / f"m{end}").rename(tmp_path / "blobs" / blob)
+        (tmp_path / f"m{end}").symlink_to(tmp_path / "blobs" / blob)
+    assert list(Session(tmp_path / "m.xml").output_shapes) == ["heatmaps"]
+
+
 def test_a_form_gives_the_models_own_maps(forms: Path, crops: np.ndarray, name: str) -> None:
     """Of any number of crops, and says the same of itself."""
     own, other = Session(MODEL, "onnx"), Session(forms / name)

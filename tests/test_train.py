@@ -111,7 +111,7 @@ def test_training_resumes_and_its_export_agrees(
         )
 
 
-def test_precisions_and_norms_that_a_cpu_lacks_are_refused(lspet: Path, tmp_path: Path) -> None:
+def test_a_precision_that_a_cpu_lacks_is_refused(lspet: Path, tmp_path: Path) -> None:
     data = [f"dataset.root={lspet}", *TINY]
     with pytest.raises(ValueError, match="16-mixed is for GPUs; take bf16-mixed, or 32-true"):
         train(load_recipe("lsp14", [*data, "optimise.precision=16-mixed"]), tmp_path / "run")

@@ -18,6 +18,7 @@ from typing import Any
 
 MEMORY = 4 << 30  # bytes of addresses that the process may have: a small file may unpack to any
 ANSWER = 256 << 20  # bytes of JSON that it may give: as values they take some times the room
+OF_OTHERS = (1, 2, 9, 15)  # signals by which a process is ended from without: HUP, INT, KILL, TERM
 WINDOWS_FATAL = 1 << 31  # codes beyond are its signals
 ALONE = {"OPENBLAS_NUM_THREADS": "1"}  # whose threads would have addresses, each its own
 
@@ -46,12 +47,17 @@ def in_a_process(
 def fatal(read: Callable[[Path], Any], path: Path, memory: int) -> int:
     """The code with which read(path) brings its process down, or 0, whatever else comes of it.
 
-    Where no such process can be had, as in a frozen application, whose executable is no Python, 0.
+    Where no such process can be had, as in a frozen application, whose executable is no Python, or
+    somebody else ends it, 0.
     """
-    if getattr(sys, "frozen", False):
+    if getattr(sys, "frozen", False) or not sys.executable:
         return 0
-    code = _started(read, path, (), memory).returncode
-    return code if code < 0 or code > WINDOWS_FATAL else 0
+    try:
+        code = _started(read, path, (), memory).returncode
+    except OSError:
+        return 0
+    own = code < 0 and -code not in OF_OTHERS
+    return code if own or code > WINDOWS_FATAL else 0
 
 
 def came_down(path: Path, code: int) -> str:

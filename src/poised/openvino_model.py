@@ -14,7 +14,7 @@ from poised.in_a_process import MEMORY, came_down, fatal
 from poised.model_fields import ModelError
 from poised.reading import json_text
 
-_sound: set[tuple[Path, int, int]] = set()  # files as they were when they did no harm
+_sound: set[tuple[Path, tuple[tuple[int, int], ...]]] = set()  # files, as they did no harm
 
 
 def import_openvino() -> Any:
@@ -30,13 +30,11 @@ def read_openvino(path: Path) -> Any:
 
     A damaged file can: one that is not of the package is first read in a process that may die.
     """
-    file = path.resolve()
-    facts = file.stat()
-    known = (file, facts.st_mtime_ns, facts.st_size)
-    if known not in _sound and not file.is_relative_to(HERE.resolve()):
-        beside = file.with_suffix(".bin")
-        numbers = facts.st_size + (beside.stat().st_size if beside.is_file() else 0)
-        code = fatal(_read, file, MEMORY + 4 * numbers)
+    file = path.absolute()  # not where a link leads: an .xml's .bin lies beside the link
+    facts = [part.stat() for part in (file, file.with_suffix(".bin")) if part.is_file()]
+    known = (file, tuple((part.st_mtime_ns, part.st_size) for part in facts))
+    if known not in _sound and not file.resolve().is_relative_to(HERE.resolve()):
+        code = fatal(_read, file, MEMORY + 4 * sum(part.st_size for part in facts))
         if code:
             raise ModelError(came_down(path, code))
         _sound.add(known)

@@ -99,7 +99,7 @@ def describe_work(recipe: Recipe, samples: int, batch: int) -> str:
 def departures(
     recipe: Recipe, devices: int, share: int, part: int, idle: list[str], norms: bool = True
 ) -> list[str]:
-    """What the training does otherwise than its recipe or paper says, a line each.
+    """What the training does otherwise than its recipe or paper says, or in parts, a line each.
 
     share, part: images a step and a forward pass on one device; norms: whether batch norms see
     them.

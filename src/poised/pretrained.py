@@ -59,12 +59,14 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         return read_tensors(path)[0]
     if not path.is_file():
         raise FileNotFoundError(f"no weights file {path}")
-    _check_packing(path)
     try:
+        _check_packing(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the pickle's version, which weights_only judges
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever it meets in a damaged file
+    except WeightsError:
+        raise
+    except Exception as error:  # torch and zipfile raise whatever they meet in a damaged file
         raise WeightsError(f"{path} holds more than tensors, or is no torch file") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):

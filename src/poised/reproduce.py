@@ -105,7 +105,7 @@ def reproduce(
         "commit": commit(),
         "weights_sha256": sha256(weights),
         "people_sha256": fingerprint(done.matched.people),
-        **{name: done.protocol[name] for name in ("boxes_sha256",) if name in done.protocol},
+        "boxes_sha256": done.protocol.get("boxes_sha256"),
         "machine": describe_machine(),
         "hours": round(state["seconds"] / 3600, 3),
         "steps": state["step"],

@@ -104,7 +104,7 @@ class _Training:
     ) -> None:
         self.fabric, self.recipe, self.plan = fabric, recipe, recipe.optimise
         self.out, self.log, self.say = out, log, say
-        self.told = ""  # how it goes, of the last row
+        self.told = ""  # how it went when the last row was written
         self.set_up = SetUp(fabric, recipe, say)
         self.batch, self.count = self.set_up.batch, len(self.set_up.samples)
         self.epoch_steps = self.count // self.batch
@@ -192,7 +192,7 @@ class _Training:
                     self._save(loss)
                     saved = time.monotonic()
                 if late and not self.log.is_terminal:
-                    self.say(f"{done:.1%} step {state.step} {self.told}")
+                    self.say(f"{done:.1%} step {state.step} loss {loss.item():.4f}; {self.told}")
                 if number is not None:
                     raise Interrupted(
                         number,

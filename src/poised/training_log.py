@@ -96,13 +96,16 @@ class TrainingLog:
                 nonlocal begun
                 now = time.monotonic()
                 begun = begun or (now, seen, done)
-                went = max(now - begun[0], 1e-9)
-                text = f"epoch {epoch} loss {loss:.4f}, {(seen - begun[1]) / went:.0f} samples/s"
+                text = f"epoch {epoch} loss {loss:.4f}"
+                ahead = ""
+                if now > begun[0] and done > begun[2]:  # there is a pace
+                    text += f", {(seen - begun[1]) / (now - begun[0]):.0f} samples/s"
+                    to_go = (1 - done) / (done - begun[2]) * (now - begun[0])
+                    ahead = f", {left(1, to_go, math.inf)}"
                 text += f", waiting {share:.0%}"
                 text += "" if best is None else f", best {best:.1f}"
                 bars.update(bar, completed=done, description=text)
-                pace = went / max(done - begun[2], 1e-9)  # of the whole training
-                return f"{text}, {left(1, (1 - done) * pace, math.inf)}"
+                return text + ahead
 
             yield show
 

@@ -176,7 +176,9 @@ def open_container(source: str | Path) -> Any:
     try:
         if not is_live(source):
             return av.open(
-                str(source), options={"format_whitelist": FILES}, metadata_errors="replace"
+                str(source),
+                options={"format_whitelist": FILES, "max_pixels": str(MAX_PIXELS)},  # it probes
+                metadata_errors="replace",
             )
         if str(source).startswith(CAMERA):
             return _camera(str(source))

@@ -25,8 +25,7 @@ def read_saved(path: Path, images: Path | None = None) -> list[ImagePoses]:
 
     The skeleton is that of skeleton.json beside it, the sizes are read from the images themselves.
     images: the folder that a relative `file_name` starts from; None: the working folder. Images
-    without people are not in such a file. Raises SavedError, or OSError for a file that is not
-    there.
+    without people are not in such a file. Raises SavedError.
     """
     skeleton = _skeleton(path)
     people: dict[str, list[Mapping[str, Any]]] = {}
@@ -58,7 +57,7 @@ def _records(path: Path) -> Iterator[Any]:
             if line.strip():
                 yield parse_json(line, f"{path}: line {number}", SavedError)
         return
-    values = parse_json(text, f"{path}, no poses.json or poses.jsonl", SavedError)
+    values = parse_json(text, str(path), SavedError)
     if not isinstance(values, list):
         raise SavedError(f"{path}: not a list of people, as `poised predict` writes it")
     yield from values

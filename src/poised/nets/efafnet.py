@@ -37,7 +37,8 @@ REDUCTION = 16  # of the channel-wise selection
 UPSAMPLING = 8  # r of the dense upsampling convolution: 1/32 -> 1/4
 
 Select = Literal["none", "parallel", "cs-lss", "lss-cs"]
-# what a new FSM multiplies its input by: of eq. 8, 2 + alpha + beta of 0.5 and 0.77
+# what a new FSM multiplies its input by: of eq. 8, 2 + alpha + beta of 0.5 and 0.77; else
+# (1 + alpha) (1 + beta)
 GAIN: dict[Select, float] = {"none": 1.0, "parallel": 3.27, "cs-lss": 2.7, "lss-cs": 2.7}
 
 
