@@ -68,7 +68,6 @@ def crops() -> np.ndarray:
     return estimator.crops([read_image(SAMPLE)] * 3, estimator.matrices(XYWH), XYWH)
 
 
-@pytest.mark.parametrize("name", ["plain.xml", "plain.pt"])
 def test_a_linked_xml_finds_its_bin_beside_the_link(tmp_path: Path) -> None:
     """As in the cache of the Hugging Face Hub: links with names, files without."""
     (tmp_path / "blobs").mkdir()
@@ -79,6 +78,7 @@ def test_a_linked_xml_finds_its_bin_beside_the_link(tmp_path: Path) -> None:
     assert list(Session(tmp_path / "m.xml").output_shapes) == ["heatmaps"]
 
 
+@pytest.mark.parametrize("name", ["plain.xml", "plain.pt"])
 def test_a_form_gives_the_models_own_maps(forms: Path, crops: np.ndarray, name: str) -> None:
     """Of any number of crops, and says the same of itself."""
     own, other = Session(MODEL, "onnx"), Session(forms / name)
