@@ -250,6 +250,18 @@ def test_restart_begins_anew_and_keeps_the_old_run(
     assert again.read_bytes() == first
 
 
+def test_the_time_to_go_is_by_the_pace_since_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run that goes on at 40%: a tenth of the whole in two minutes leaves ten."""
+    clock = iter([1000.0, 1120.0])
+    monkeypatch.setattr("poised.training_log.time.monotonic", lambda: next(clock, 1120.0))
+    with TrainingLog(tmp_path).progress("run", False) as show:
+        assert show(0.4, 800, 4, 0.5, 0.0, None) == "epoch 4 loss 0.5000, waiting 0%"
+        told = show(0.5, 1000, 5, 0.25, 0.125, 61.25)
+    assert told == "epoch 5 loss 0.2500, 2 samples/s, waiting 12%, best 61.2, 10 min to go"
+
+
 @pytest.mark.parametrize("table", ["metrics", "recipe.yaml"])
 def test_a_row_that_the_disk_does_not_take_ends_the_run(
     start: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str

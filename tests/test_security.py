@@ -193,6 +193,11 @@ def refuses(path: Path) -> None:
     raise ValueError("no good")
 
 
+def ended(path: Path) -> None:
+    """As by who is short of memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_a_parser_may_die(tmp_path: Path) -> None:
     file = tmp_path / "a.mat"
     file.write_bytes(b"12345")
@@ -206,14 +211,16 @@ def test_a_parser_may_die(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_only_what_ends_a_process_is_fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not an error, which the reader itself will tell. No application is begun a second time."""
+    """Not an error, which the reader itself will tell, nor who ends it from without; and where no
+    Python can be begun, nothing is."""
     file = tmp_path / "a.mat"
     file.write_bytes(b"12345")
-    assert [fatal(read, file, MEMORY) for read in (swells, refuses, dies)] == [
-        0,
-        0,
-        -signal.SIGABRT,
-    ]
+    codes = [fatal(read, file, MEMORY) for read in (refuses, ended, dies)]
+    assert codes == [0, 0, -signal.SIGABRT]
+    for executable in ("", str(tmp_path / "no-python")):
+        monkeypatch.setattr(sys, "executable", executable)
+        assert fatal(dies, file, MEMORY) == 0
+    monkeypatch.undo()
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     assert fatal(dies, file, MEMORY) == 0
 
