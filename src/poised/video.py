@@ -102,6 +102,8 @@ class Clip:
 
     def _check_size(self, said: Any) -> None:
         """Before a frame is decoded: one of a few bytes may stand for gigabytes."""
+        if said is None:
+            raise VideoError(f"{self.name}: no frame in it can be decoded: of an unknown codec")
         if said.width * said.height > MAX_PIXELS:
             raise VideoError(
                 f"{self.name}: {said.width}x{said.height} is over {MAX_PIXELS} pixels; shrink it"
