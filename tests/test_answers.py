@@ -120,6 +120,7 @@ def run_all(folder: Path, lines: dict[str, list[str]], **environment: str) -> di
     driver = Path(__file__).with_name("command_lines.py")
     asked = [sys.executable, "-W", "error", str(driver), "lines.json"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HOME": "/dev/null", **environment}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     for name in ("TMPDIR", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR"):
         environment[name] = str(folder / "scratch")
     (folder / "scratch").mkdir(exist_ok=True)
