@@ -79,6 +79,7 @@ def train(
         stack.enter_context(machine.settings())
         stack.enter_context(childrens_signal_kept())
         log = TrainingLog(out)
+        stack.callback(log.close)  # TensorBoard's writer is a thread, which would live on
         fabric = machine.start(recipe.optimise.precision, [log.board, *loggers])
         if fabric.is_global_zero:
             stack.enter_context(locked(out / "lock"))
@@ -136,7 +137,6 @@ class _Training:
             raise explained(error, self.out, state.step, self.fabric.world_size) from error
         weights = self._write_model(self.recipe.name)
         self.say(f"{state.step} steps, {state.seconds:.0f} s -> {weights}")
-        self.log.close()
         return weights
 
     def _prepare_folder(self, found: Saved | None, restart: bool) -> None:
