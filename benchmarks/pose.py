@@ -19,8 +19,8 @@ from common import machine
 
 from poised.estimate import Estimator
 from poised.evaluate import evaluate_model
+from poised.openvino_model import numbers_of
 from poised.predict import Predictor
-from poised.runtime import numbers_of
 
 BATCH, ROUNDS = 32, 5
 

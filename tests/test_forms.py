@@ -25,8 +25,8 @@ from poised.estimate import Estimator
 from poised.forms import Wanted, form_of, write_form
 from poised.heatmaps import Decoder, decode, encode_gaussian
 from poised.images import read_image
-from poised.openvino_model import write_openvino
-from poised.runtime import ModelError, Session, find_model, numbers_of
+from poised.openvino_model import numbers_of, write_openvino
+from poised.runtime import ModelError, Session, find_model
 from poised.verify import compare_engines
 from poised.whole import Decode, WholeModel
 

@@ -34,9 +34,10 @@ from poised.metrics.evaluation import (
     score_people,
     score_results,
 )
+from poised.openvino_model import numbers_of
 from poised.predict import Predictor
 from poised.reading import json_text
-from poised.runtime import find_model, numbers_of
+from poised.runtime import find_model
 from poised.types import Boxes, Skeleton
 
 OF_COCO_FORM = ("oks", "crowdpose")  # metrics

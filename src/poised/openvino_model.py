@@ -25,13 +25,18 @@ def import_openvino() -> Any:
     return openvino
 
 
+def numbers_of(model: Path) -> Path:
+    """The file with a model's numbers: its own, but the .bin beside an .xml."""
+    return model.with_suffix(".bin") if model.suffix == ".xml" else model
+
+
 def read_openvino(path: Path) -> Any:
     """The network of a file; raises what OpenVINO raises, and ModelError where it would come down.
 
     A damaged file can: one that is not of the package is first read in a process that may die.
     """
     file = path.absolute()  # not where a link leads: an .xml's .bin lies beside the link
-    facts = [part.stat() for part in (file, file.with_suffix(".bin")) if part.is_file()]
+    facts = [part.stat() for part in dict.fromkeys((file, numbers_of(file))) if part.is_file()]
     known = (file, tuple((part.st_mtime_ns, part.st_size) for part in facts))
     if known not in _sound and not file.resolve().is_relative_to(HERE.resolve()):
         code = fatal(_read, file, MEMORY + 4 * sum(part.st_size for part in facts))

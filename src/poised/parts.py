@@ -13,9 +13,9 @@ from poised.draw import Colours, draw_poses
 from poised.files import numbered, sha256
 from poised.folder_run import PICTURES, Line, Run, Stopped, nobody, writing
 from poised.images import ImageError, write_jpeg
+from poised.openvino_model import numbers_of
 from poised.predict import Failure, Predicted, Predictor
 from poised.results import pose_records
-from poised.runtime import numbers_of
 from poised.types import Boxes
 
 

@@ -18,7 +18,7 @@ from poised.at_once import cores
 from poised.bundled import HERE, bundled_models
 from poised.model_fields import BadAnswer, checked_own, output_names, parse_own
 from poised.model_fields import ModelError as ModelError
-from poised.openvino_model import import_openvino, read_openvino
+from poised.openvino_model import import_openvino, numbers_of, read_openvino
 from poised.reading import LARGEST
 
 Engine = Literal["auto", "openvino", "onnx", "torch"]
@@ -45,11 +45,6 @@ def find_model(name_or_path: str | Path) -> Path:
         return HERE / "models" / f"{name_or_path}.onnx"
     known = ", ".join(bundled_models()) or "none"
     raise ModelError(f"no model file {name_or_path}, and no bundled model of that name ({known})")
-
-
-def numbers_of(model: Path) -> Path:
-    """The file with a model's numbers: its own, but the .bin beside an .xml."""
-    return model.with_suffix(".bin") if model.suffix == ".xml" else model
 
 
 class Session:

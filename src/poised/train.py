@@ -105,7 +105,7 @@ class _Training:
     ) -> None:
         self.fabric, self.recipe, self.plan = fabric, recipe, recipe.optimise
         self.out, self.log, self.say = out, log, say
-        self.told = ""  # how it went when the last row was written
+        self.going = ""  # how it went when the last row was written
         self.set_up = SetUp(fabric, recipe, say)
         self.batch, self.count = self.set_up.batch, len(self.set_up.samples)
         self.epoch_steps = self.count // self.batch
@@ -192,7 +192,7 @@ class _Training:
                     self._save(loss)
                     saved = time.monotonic()
                 if late and not self.log.is_terminal:
-                    self.say(f"{done:.1%} step {state.step} loss {loss.item():.4f}; {self.told}")
+                    self.say(f"{done:.1%} step {state.step} loss {loss.item():.4f}; {self.going}")
                 if number is not None:
                     raise Interrupted(
                         number,
@@ -224,7 +224,7 @@ class _Training:
         epoch = (state.step - 1) // self.epoch_steps
         with kept_whole(self.out, state.step):
             self.log.row(self.fabric, state.step, {"loss": value, "lr": lr, "epoch": epoch})
-        self.told = self.bar(done, state.step * self.batch, epoch, value, waiting, state.best)
+        self.going = self.bar(done, state.step * self.batch, epoch, value, waiting, state.best)
 
     def _finite(self, loss: Tensor) -> float:
         """The loss of all processes together; TrainingError where it is not finite."""

@@ -183,7 +183,8 @@ def predict(
 def _boxes_from(boxes: Path | None, detector: str | None) -> str:
     """Where the boxes come from, as a run says it: with the file's hash."""
     from poised.files import sha256
-    from poised.runtime import find_model, numbers_of
+    from poised.openvino_model import numbers_of
+    from poised.runtime import find_model
 
     file = boxes or (numbers_of(find_model(detector)) if detector else None)
     return f"{file.name} {sha256(file)}" if file else "whole image"
