@@ -102,9 +102,9 @@ def work(name: str, first: int, seconds: float, scratch: Path) -> None:
 
     def numbers() -> Iterator[int]:
         for number in itertools.count(first):
+            yield number  # one at least, however long the first file takes to be made
             if time.monotonic() > end:
                 return
-            yield number
 
     def before(number: int) -> None:
         (scratch / "number").write_text(str(number))
