@@ -214,11 +214,21 @@ def test_a_process_that_dies_ends_the_others_and_the_run_goes_on(
     assert ours == pytest.approx(alone, rel=1e-4)
 
 
+def test_processes_on_a_cpu_have_no_batch_norms_in_common(recipe: Path, tmp_path: Path) -> None:
+    """What torch has for GPUs alone is refused before a step, in one line of each process."""
+    process = begin(recipe, tmp_path / "norms", *TWO, "optimise.sync_norms=true")
+    said = process.communicate()[0]
+    assert process.returncode == 2, said
+    assert "optimise.sync_norms: torch has such batch norms for GPUs alone" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "norms" / "state.safetensors").exists()
+
+
 def test_a_disk_that_is_full_keeps_the_last_state(recipe: Path, tmp_path: Path) -> None:
     """No file may grow beyond a MB, as if there were no more room; a state has several."""
     out = tmp_path / "full"
     said = finish(begin(recipe, out, "optimise.epochs=1"))
-    going = r"% step 4 loss [\d.]+; epoch 0 loss [\d.]+, \d+ samples/s, waiting \d+%, 0 min to go"
+    going = r"% step 4, epoch 0 loss [\d.]+, \d+ samples/s, waiting \d+%, 0 min to go"
     assert re.search(going, said), said  # where no bar is shown
     before = (out / "state.safetensors").read_bytes()
 

@@ -192,7 +192,7 @@ class _Training:
                     self._save(loss)
                     saved = time.monotonic()
                 if late and not self.log.is_terminal:
-                    self.say(f"{done:.1%} step {state.step} loss {loss.item():.4f}; {self.going}")
+                    self.say(f"{done:.1%} step {state.step}, {self.going}")
                 if number is not None:
                     raise Interrupted(
                         number,
