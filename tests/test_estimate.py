@@ -62,6 +62,20 @@ def test_maps_of_another_meaning_are_not_averaged(tmp_path: Path, change) -> Non
         Predictor.load([first, second], detector=None)
 
 
+def test_plain_heatmaps_of_two_sigmas_are_averaged(tmp_path: Path) -> None:
+    """As CPN+ does: each peaks at 1, whatever its sigma; half of 0.9 and 0.5 is 0.7."""
+    maps = np.zeros((1, 3, 32, 24))
+    models = []
+    for sigma, peak in ((1.7, 0.9), (2.3, 0.5)):
+        maps[0, :, 20, 10] = peak
+        notes = NOTES | {"decoder": "argmax", "sigma": sigma}
+        file = tmp_path / f"{sigma}.onnx"
+        models.append(constant_model(file, "heatmaps", maps, [1, 3, 128, 96], notes=notes))
+    predictor = Predictor.load(models, detector=None, flip=False)
+    found = predictor.predict(IMAGE, BOX)
+    np.testing.assert_allclose(found.keypoint_score, 0.7, rtol=1e-5)
+
+
 def test_a_model_that_answers_too_few_images_is_named(tmp_path: Path) -> None:
     maps = np.zeros((1, 3, 32, 24))
     model = constant_model(tmp_path / "a.onnx", "heatmaps", maps, ["N", 3, 128, 96], notes=NOTES)

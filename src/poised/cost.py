@@ -42,7 +42,8 @@ PUBLIC: tuple[tuple[str, dict[str, Any], tuple[int, int], int, float, float, str
 WHY = {  # the paper's own counts, where ours are more than 3% away
     "cpn": (
         "how the paper counts is not said; torch's counter gives a public CPN our figure, and "
-        "a plain ResNet-50 more than the paper's, too"
+        "a plain ResNet-50 more than the paper's, too; GlobalNet's 1x1 convolutions before sums "
+        "and predictions, which are from released code, are most of the rest"
     ),
     "hourglass": (
         "CPN's hourglass is lighter than the public one, whose counts ours has; how it is built "

@@ -62,6 +62,8 @@ def check_alike(paths: Sequence[Path], described: Sequence[Mapping[str, Any]]) -
         if missing:
             raise ModelError(f"{path}: its metadata lacks {', '.join(missing)}")
         unlike = [k for k in (*ALIKE, *ALIKE_TOO) if notes.get(k) != first.get(k)]
+        if "sigma" in unlike and not (notes.get("chances") or first.get("chances")):
+            unlike.remove("sigma")  # plain heatmaps peak at 1 whatever it is: CPN+ averages such
         if unlike:
             raise ModelError(
                 f"{path} and {paths[0]} cannot be averaged, they differ in {', '.join(unlike)}"

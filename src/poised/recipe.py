@@ -238,10 +238,14 @@ class Test(_Part):
 
 
 class Reported(_Part):
-    """One row of a paper's table that this recipe stands for, its figures copied from there."""
+    """One row of a paper's table that this recipe stands for, its figures copied from there.
+
+    split: what the paper tested it on, where that is another part than the recipe's `test.split`.
+    """
 
     source: str  # "CPN, Table 3"
     row: str
+    split: str | None = None
     figures: dict[str, float] = {}
 
 

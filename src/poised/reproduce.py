@@ -16,9 +16,9 @@ import yaml
 
 from poised.checkpoint import describe_network, read_tensors
 from poised.cost import measure_cost
-from poised.datasets import Person, read_people
+from poised.datasets import Person, known, read_people
 from poised.datasets.person import cut_part
-from poised.evaluate import TOTAL
+from poised.evaluate import OF_COCO_FORM, TOTAL
 from poised.files import sha256, write_text
 from poised.machine import Machine, is_first
 from poised.nets import build
@@ -54,16 +54,23 @@ def smoke(recipe: Recipe) -> list[str]:
 def needs(recipe: Recipe) -> list[str]:
     """What a row is, the data that it needs and what is of it here, and how long it takes.
 
-    Raises what the readers raise, and FileNotFoundError for images that are not there.
+    Raises what the readers raise, FileNotFoundError for images that are not there, and ValueError
+    where the test part has neither labels nor a server.
     """
     test, plan = recipe.test, recipe.optimise
-    lines = [f"{row.source}: {row.row}: {_figures(row.figures)}" for row in recipe.reported]
+    lines = [
+        f"{row.source}: {row.row}: {_figures(row.figures)}"
+        + (f" (on {row.split}, not judged here)" if row.split else "")
+        for row in recipe.reported
+    ]
     boxes = {"truth": "annotated boxes", "image": "whole images"}.get(test.boxes, test.detector)
     scales = "" if test.scales == (1.0,) else f", scales {', '.join(map(str, test.scales))}"
     flip = "with flip" if test.flip else "without flip"
     lines.append(f"tested on {test.split}: {boxes}, {flip}, decoder {test.decoder}{scales}")
     people = _people(recipe, recipe.dataset.train)
     tested = _people(recipe, test.split)
+    if not _is_labelled(recipe, tested):
+        lines.append(f"{test.split}: no labels here, so results for its server and no figures")
     for part, found in ((recipe.dataset.train, people), (test.split, tested)):
         _check_images(found, recipe, part)
         whole = WHOLE.get((recipe.dataset.name, part))
@@ -92,12 +99,18 @@ def reproduce(
     """Train a row in `out`, test it, and write out/measured.yaml: the recipe with `measured`.
 
     boxes: of the test: "truth", "detector", "image" or a box file, where the paper's are a
-    detector's. Raises what `train` and `evaluate_model` raise.
+    detector's. A test part without labels gives out/results.json, for its server, and no figures.
+    Raises what `train` and `evaluate_model` raise.
     """
+    split, results = recipe.test.split, None
+    if not _is_labelled(recipe, _people(recipe, split)):
+        results = out / "results.json"
+        if boxes == "truth":
+            raise ValueError(f"{split} has no labels here: its boxes are a FILE's or detector's")
     weights = train(recipe, out, machine=machine, say=say)
     if not is_first():
         return {}
-    done = evaluate_recipe(recipe, weights, boxes)
+    done = evaluate_recipe(recipe, weights, boxes, write_to=results)
     state = read_tensors(out / "state.safetensors")[1]
     measured = {
         "figures": {name: round(value, 2) for name, value in done.figures.items()},
@@ -113,7 +126,9 @@ def reproduce(
     }
     values = recipe.model_dump(mode="json") | {"measured": measured}
     write_text(out / "measured.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-    say(f"{_figures(done.figures)} -> {out / 'measured.yaml'}")
+    say(f"{_figures(done.figures) or 'no figures'} -> {out / 'measured.yaml'}")
+    if results is not None:
+        say(f"results for the server of {split} -> {results}")
     say(str(measured["verdict"]))
     return measured
 
@@ -121,6 +136,8 @@ def reproduce(
 def verdict(recipe: Recipe, figures: dict[str, float], boxes: Any) -> str:
     """PASS or MISS against each paper's figure, or why there is none."""
     parts = (recipe.dataset.train, recipe.test.split)
+    if not figures:
+        return f"no verdict: {recipe.test.split} has no labels here"
     if any(cut_part(part)[1] is not None for part in parts):
         return "no verdict: a slice of the data"
     for part in parts:
@@ -135,7 +152,7 @@ def verdict(recipe: Recipe, figures: dict[str, float], boxes: Any) -> str:
     theirs = "Total" if main == TOTAL.get(recipe.dataset.name) else main
     lines = []
     for row in recipe.reported:
-        if theirs in row.figures:
+        if theirs in row.figures and row.split is None:
             less = figures[main] - row.figures[theirs]
             word = "PASS" if less >= -TOLERANCE else "MISS"
             lines.append(
@@ -175,6 +192,16 @@ def _people(recipe: Recipe, part: str) -> list[Person]:
     own = recipe.dataset
     people, _ = read_people(own.name, own.root, part, recipe.skeleton)
     return [person for person in people if not person.ignored]
+
+
+def _is_labelled(recipe: Recipe, people: Sequence[Person]) -> bool:
+    """Whether there is something to score; ValueError where there is not, nor a server for it."""
+    if any(person.visible.any() for person in people):
+        return True
+    if known(recipe.dataset.name).metric in OF_COCO_FORM:
+        return False
+    split, root = recipe.test.split, recipe.dataset.root
+    raise ValueError(f"{root}: nobody is labelled in {split}: name another part by test.split")
 
 
 def _check_images(people: Sequence[Person], recipe: Recipe, part: str) -> None:

@@ -39,12 +39,16 @@ def load_tester(models: Path | Sequence[str | Path], test: Test, **how: Any) -> 
 
 
 def evaluate_recipe(
-    recipe: Recipe, weights: Path, boxes: Any = "truth", root: Path | None = None
+    recipe: Recipe,
+    weights: Path,
+    boxes: Any = "truth",
+    root: Path | None = None,
+    write_to: Path | None = None,
 ) -> Evaluation:
     """The evaluation of a recipe's model on its test split, in its protocol.
 
     weights: .safetensors, run by torch, on the GPU if there is one; or an ONNX file. boxes: see
-    `evaluate_model`; root: of the data, where it is not the recipe's.
+    `evaluate_model`; root: of the data, where it is not the recipe's; write_to: a results file.
     """
     test, name = recipe.test, recipe.dataset.name
     if boxes == "truth" and test.boxes == "image":
@@ -60,6 +64,7 @@ def evaluate_recipe(
         nms=(test.nms, test.nms_threshold),
         skeleton=recipe.skeleton,
         crowd=test.crowd,
+        write_to=write_to,
     )
 
 

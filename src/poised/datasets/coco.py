@@ -82,9 +82,9 @@ def read_annotations(root: Path, split: str) -> tuple[dict[str, Any], Path]:
 
 
 def first_images(values: dict[str, Any], count: int) -> dict[str, Any]:
-    """An annotation file's values, of its first images with an annotation alone."""
+    """An annotation file's values, of its first images with an annotation, if any has one."""
     used = {row["image_id"] for row in values["annotations"]}
-    images = [image for image in values["images"] if image["id"] in used][:count]
+    images = [image for image in values["images"] if not used or image["id"] in used][:count]
     kept = {image["id"] for image in images}
     rows = [row for row in values["annotations"] if row["image_id"] in kept]
     return {**values, "images": images, "annotations": rows}
