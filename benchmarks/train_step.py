@@ -4,7 +4,8 @@ python benchmarks/train_step.py ../shared/data/lspet [RECIPE [key=value ...]]
 
 The bare step: forward, the network's loss, backward and the optimiser, of one batch that is there.
 Ours: `poised train` itself, on the data set, by the clock of its steps; what it waits for its
-samples is taken apart. The two take turns, ROUNDS times STEPS steps each, and the medians count.
+samples is taken apart, and told of the steps of each turn after READ_AHEAD. The two take turns,
+ROUNDS times STEPS steps each, and the medians count.
 On a CPU the two processes that read take their time from the step, unless a core is left to them:
 OMP_NUM_THREADS=1 of two. of_matrix_rate: 6 x MACs x batch, the step's arithmetic, by the rate of
 torch's large matrix product here, which on a GPU is near its peak.
@@ -32,7 +33,8 @@ from poised.read_recipe import load_recipe
 from poised.set_up import optimiser_of
 from poised.training_log import TrainingLog
 
-STEPS, ROUNDS = 10, 3
+STEPS, ROUNDS = 20, 3
+READ_AHEAD = 8  # batches of a turn, which may have been read amid the bare steps before it
 SMALL = [
     "skeleton=lsp14",
     "optimise.batch=32",
@@ -116,7 +118,9 @@ def main() -> None:
         loop.open_batches = clock  # type: ignore[assignment]
         run.run(restart=False)
     ours, bare = statistics.median(clock.ours[STEPS:]), statistics.median(clock.bare[STEPS:])
-    share = sum(clock.waits[STEPS:]) / (sum(clock.waits[STEPS:]) + sum(clock.ours[STEPS:]))
+    late = [n for n in range(STEPS, len(clock.ours)) if n % STEPS >= READ_AHEAD]
+    waits, steps = (sum(times[n] for n in late) for times in (clock.waits, clock.ours))
+    share = waits / (waits + steps)
     row = {"recipe": recipe.name, "batch": run.batch, "ours_s": round(ours, 4)}
     row |= {"bare_s": round(bare, 4), "ratio": round(ours / bare, 3)}
     row |= {"waiting": f"{share:.1%}", "steps": len(clock.ours) - STEPS}

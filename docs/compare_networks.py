@@ -108,9 +108,9 @@ cells came to 9 by the squared error and to 24 by the cross-entropy (hourglass; 
 Baseline). CPN's hard keypoints are here each person's seven of the worst cross-entropy (the paper:
 8 of COCO's 17).
 
-Run on 2-core AMD EPYCs, by torch 2.13.0 for CPUs; the runs' own files do not say so. PCK@0.2 in
-percent; `all` is the mean over joints, with the 95% interval of drawing the test images anew. Hours
-are those of one core that other work shared.
+Run on 2-core AMD EPYCs, by torch 2.13.0 for CPUs; the first runs' own files do not say so. PCK@0.2
+in percent; `all` is the mean over joints, with the 95% interval of drawing the test images anew.
+Hours are those of one core that other work shared.
 """
 
 
@@ -137,6 +137,7 @@ def measure(run: str, data: Path, runs: Path) -> None:
             f"target.hard={'null' if row.hard is None else row.hard}",
         ],
     )
+    before = commit()
     weights = train(recipe, runs / run)
     state = read_tensors(weights.with_name("state.safetensors"))[1]
     done = evaluate_recipe(recipe, weights)
@@ -148,7 +149,7 @@ def measure(run: str, data: Path, runs: Path) -> None:
     facts |= {
         "hours": round(state["seconds"] / 3600, 2),
         "machine": describe_machine(),
-        "commit": commit(),
+        "commit": before,
     }
     measured = weights.with_name("figures.json")
     done.write(measured)

@@ -44,6 +44,13 @@ def test_suggested_is_a_tenth_of_the_lowest() -> None:
         suggested(rates[:3], smooth[:3])
 
 
+def test_rates_are_tried_on_one_device(tmp_path: Path) -> None:
+    words = ["train", "lsp14", "--find-lr", "--devices", "2", "--out", str(tmp_path / "run")]
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2
+    assert "rates are tried on one device" in refused.output
+
+
 def test_the_command_writes_a_curve_and_leaves_no_state(ten: Path, tmp_path: Path) -> None:
     """A training after it is the one that it would have been without it."""
     arguments = ["train", "lsp14", f"dataset={{name: lspet, root: {ten}, train: all}}", *TINY]

@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import yaml
+from made import make_discs
 from typer.testing import CliRunner
 
 from poised.cli import app
-from poised.datasets import DatasetError, read_people
+from poised.datasets import DatasetError, names_of, read_people
 from poised.datasets.check import check_people
 from poised.datasets.pack import pack_people
 from poised.images import ImageError, image_size, read_image
 from poised.packs import PACK, Pack, packed
+from poised.types import Skeleton
 
 
 @pytest.fixture
@@ -67,6 +70,31 @@ def test_the_people_are_the_same(own: Path, tmp_path: Path) -> None:
         assert image_size(other.image, whole=True) == image_size(one.image) == (60, 90)
         np.testing.assert_array_equal(read_image(other.image), read_image(str(one.image)))
     assert not check_people(after, theirs)
+
+
+def test_a_slice_is_packed_as_what_it_is_of(tmp_path: Path) -> None:
+    make_discs(tmp_path / "discs", 8)
+    pack_people("coco", tmp_path / "discs", "train[:3]", tmp_path / "pack")
+    people = read_people("coco", tmp_path / "pack", "train")[0]
+    assert len({person.image for person in people}) == 3
+
+
+def test_a_pack_of_yolo_labels_names_its_joints(tmp_path: Path) -> None:
+    """data.yaml is not in it: its annotation says them."""
+    skeleton = str(make_discs(tmp_path / "discs", 8))
+    root = tmp_path / "yolo"
+    (root / "images" / "train").mkdir(parents=True)
+    (root / "labels" / "train").mkdir(parents=True)
+    names = Skeleton.load(skeleton).keypoints
+    values = {"train": "images/train", "val": "images/train", "names": ["person"]}
+    values |= {"kpt_shape": [len(names), 3], "kpt_names": {0: list(names)}}
+    (root / "data.yaml").write_text(yaml.safe_dump(values))
+    PIL.Image.new("RGB", (80, 60)).save(root / "images" / "train" / "a.png")
+    row = "0 0.5 0.5 0.5 0.5 " + " ".join(["0.4 0.5 2"] * len(names))
+    (root / "labels" / "train" / "a.txt").write_text(row + "\n")
+    pack_people("yolo", root, "train", tmp_path / "pack")
+    found = Skeleton.load(names_of("yolo", tmp_path / "pack", "train"))
+    assert found.keypoints == Skeleton.load(names_of("yolo", root, "train")).keypoints
 
 
 def test_any_unzip_gives_the_files_back(own: Path, tmp_path: Path) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from itertools import chain, islice
+from types import SimpleNamespace
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs poised[train]")
 
+from lightning_fabric.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 
 from poised import plan
-from poised.batches import Places
+from poised.batches import Places, usual_workers
 from poised.checkpoint import describe_network
+from poised.machine import is_first
 from poised.nets import build
 from poised.plan import Trial, departures, part_size
 from poised.read_recipe import load_recipe
 from poised.recipe import Optimise
+from poised.set_up import _alike_on_all, optimiser_of
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -32,6 +36,42 @@ def test_processes_share_each_batch_of_one(world: int) -> None:
     assert {epoch for epoch, _ in alone[3]} == {1}
     assert [index for _, index in alone[0]] != [index for _, index in alone[3]]
     assert list(islice(Places(23, 7, 5, step=4), 3)) == alone[4:]
+
+
+def test_a_task_of_slurms_has_the_cores_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight tasks of eight cores each: seven read for each; eight processes of one share."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)), raising=False)
+    assert usual_workers(8) == 7
+    assert usual_workers(32) == 1
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "6")
+    assert usual_workers(8) == 5
+    monkeypatch.setenv("SLURM_PROCID", "3")
+    assert not is_first()
+
+
+def test_devices_whose_batch_norms_meet_have_as_many_parts() -> None:
+    """The least part of all; and no batch that one device has less of."""
+    gpu = torch.device("cuda")
+    with pytest.raises(ValueError, match="steps of 7 on 2 devices, which must each have as many"):
+        _alike_on_all(SimpleNamespace(device=gpu, world_size=2), 7, 4)
+    meta = SimpleNamespace(type="cuda")
+    fabric = SimpleNamespace(device=meta, world_size=2, all_reduce=lambda part, reduce_op: part - 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("poised.set_up.torch.tensor", lambda value, device: torch.full((), value))
+        assert _alike_on_all(fabric, 8, 4) == 3
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_gradients_of_scaled_losses_can_be_cut(name: str) -> None:
+    """In fp16 Fabric unscales and cuts them itself, which it refuses for fused optimisers."""
+    words = [f"optimise.optimiser={name}", "optimise.precision=16-mixed"]
+    network = nn.Linear(2, 1)
+    optimiser = optimiser_of(network, load_recipe("lsp14", words))
+    scaler = torch.amp.GradScaler("cpu")
+    scaler.scale(network(torch.ones(1, 2)).sum()).backward()
+    MixedPrecision("16-mixed", "cpu", scaler).unscale_gradients(optimiser)
+    torch.testing.assert_close(network.weight.grad, torch.ones(1, 2))
 
 
 class Two(nn.Module):

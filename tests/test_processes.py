@@ -182,6 +182,29 @@ def test_a_signal_ends_a_training_with_its_state_saved(
     assert again == pytest.approx(alone, rel=1e-4)
 
 
+def test_a_signal_to_all_of_a_group_is_the_parents(recipe: Path, tmp_path: Path) -> None:
+    """As `timeout` and systemd send it, also to the processes that read."""
+    out = tmp_path / "group"
+    process = begin(recipe, out, "optimise.workers=2", "optimise.epochs=50", first=os.setsid)
+    until_steps(process, 3)
+    os.killpg(process.pid, signal.SIGTERM)
+    said = process.communicate()[0]
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert said.splitlines()[-1].endswith(f"kept in {out}: the same command goes on"), said
+
+
+def test_a_signal_to_any_process_ends_all(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "second"
+    process = begin(recipe, out, *TWO, "optimise.epochs=50")
+    until_steps(process, 3)
+    (second,) = children(process.pid)
+    os.kill(second, signal.SIGTERM)
+    said = process.communicate()[0]
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert f"kept in {out}: the same command goes on" in said
+    assert (out / "state.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("more", "explained", "again"),
     [

@@ -19,13 +19,14 @@ import yaml
 from typer.testing import CliRunner
 
 from poised import reproduce
+from poised.boxes.files import BoxFileError
 from poised.bundled import recipe_names
 from poised.cli import app
 from poised.datasets import DatasetError, read_people, read_with_truth
 from poised.read_recipe import load_recipe
-from poised.reproduce import _is_labelled, fingerprint, record, verdict
+from poised.reproduce import _is_labelled, fingerprint, needs, record, verdict
 from poised.runtime import find_model
-from poised.validate import evaluate_recipe
+from poised.validate import check_validation, evaluate_recipe
 
 COCO = ("csanet", "cpn", "cpn-resnet50-dilated3", "efafnet", "hrnet-w32", "csanet-sbn")
 MPII = {"spcnet": "modules", "spcnet-hourglass": "stacks", "multi_context": "stacks"}
@@ -127,6 +128,33 @@ def test_a_part_without_labels_or_a_server_is_refused(tmp_path: Path) -> None:
     recipe = load_recipe("multi_context", [f"dataset.root={root}"])
     with pytest.raises(ValueError, match="nobody is labelled in valid: name another part"):
         _is_labelled(recipe, [])
+
+
+def test_all_data_sets_count_in_what_is_needed(shared: Path) -> None:
+    """Eight of LSPET's people, and twice the first five of them besides."""
+    root = shared / "data" / "lspet"
+    also = f"[{{name: lspet, root: {root}, train: 'train[:5]', times: 2}}]"
+    data = f"dataset={{name: lspet, root: {root}, train: 'train[:8]', also: {also}}}"
+    words = [data, "skeleton=lsp14", "test={split: 'test[:2]'}", "optimise.epochs=3", NARROW]
+    lines = needs(load_recipe("multi_context", [*words, "network.options.stacks=1"]))
+    assert "lspet train[:5]: 5 people in lspet" in lines
+    assert lines[-1].startswith("54 images seen in 3 epochs")
+
+
+def test_what_the_test_needs_is_asked_for_before_the_training(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PCKh's head boxes; a box file."""
+    root = shared / "data" / "lspet"
+    recipe = load_recipe("coco17", [f"dataset.root={shared / 'data' / 'coco2017'}"])
+    with pytest.raises(BoxFileError, match=r"none\.json: no such box file"):
+        reproduce.reproduce(recipe, tmp_path / "run", boxes=tmp_path / "none.json")
+    assert not (tmp_path / "run").exists()
+    headless = read_people("lspet", root, "test[:2]")[0]
+    monkeypatch.setattr("poised.validate.read_people", lambda *_: (headless, None))
+    words = ["dataset={name: mpii, root: somewhere, train: train}", "optimise.validate_every=1"]
+    with pytest.raises(ValueError, match="and 1 others have no head box, which PCKh needs"):
+        check_validation(load_recipe("multi_context", words))
 
 
 def test_a_part_of_the_data_has_no_verdict(shared: Path) -> None:

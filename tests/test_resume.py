@@ -14,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs poised[train]")
 torch.set_num_threads(1)
 
+import yaml
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
@@ -27,6 +28,7 @@ from poised.recipe import Recipe
 from poised.resume import TrainingState, optimiser_tensors, restore_optimiser
 from poised.train import TrainingError, train
 from poised.training_log import TrainingLog
+from poised.types import Skeleton
 
 Hook = Callable[[int], None]  # called with the number of the step, before it is taken
 
@@ -222,9 +224,46 @@ def test_another_number_of_samples_is_refused(start: Callable[..., Path], tmp_pa
         start(small(), tmp_path, count=24)
 
 
+def test_a_skeleton_file_that_has_changed_is_refused(
+    start: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Its name stays: the joints of the maps would be called by the others'."""
+    mine = tmp_path / "mine.yaml"
+    values = Skeleton.load("lsp14").to_dict()
+    mine.write_text(yaml.safe_dump(values))
+    start(small(f"skeleton={mine}"), tmp_path / "run")
+    start(small(f"skeleton={mine}", "optimise.epochs=4"), tmp_path / "run")
+    mine.write_text(yaml.safe_dump(values | {"limbs": values["limbs"][1:]}))
+    with pytest.raises(ValueError, match=r"holds another training: joints\.limbs is "):
+        start(small(f"skeleton={mine}", "optimise.epochs=5"), tmp_path / "run")
+
+
+def test_weights_that_are_not_finite_are_not_kept(
+    start: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step whose loss is finite and whose gradient is not, just before a save."""
+    monkeypatch.setattr("poised.train.SAVE_EVERY_S", 0.0)
+
+    class Steep(Noise):
+        def loss(self, outputs: tuple[Tensor, ...], batch: list[Tensor], _: nn.Module) -> Tensor:
+            plain = super().loss(outputs, batch, _)
+            if self.step == 6:  # sqrt has no slope at 0
+                return plain + (outputs[-1] * 0).sum().sqrt()
+            return plain
+
+    monkeypatch.setitem(NETWORKS, "forgetful", Forgetful)
+    monkeypatch.setattr("poised.set_up.open_samples", lambda _: Steep(20, lambda step: None))
+    with pytest.raises(TrainingError, match="the size of the weights is nan at epoch 1, step 6"):
+        train(small(), tmp_path, say=lambda _: None)
+    tensors, notes = read_tensors(tmp_path / "state.safetensors")
+    assert notes["step"] == 5
+    assert all(value.isfinite().all() for value in tensors.values())
+
+
 def test_length_tests_and_export_may_change(start: Callable[..., Path], tmp_path: Path) -> None:
     start(small(), tmp_path)
     longer = ["optimise.epochs=4", "test.flip=false", "export.padding=1.5", "measured={AP: 1}"]
+    longer += ["optimise.step=3"]  # what is told to give where memory is short
     start(small(*longer, "optimise.minutes=60"), tmp_path)
     assert read_tensors(tmp_path / "state.safetensors")[1]["step"] == 20
     assert load_recipe(str(tmp_path / "recipe.yaml")).optimise.epochs == 4

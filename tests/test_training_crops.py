@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +15,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs poised[train]")
 
 import PIL.Image
+from made import make_discs
 from torch.utils.data import DataLoader
 
 from poised.augment import augmented_matrix, half_body_box
@@ -245,6 +248,49 @@ def test_a_box_beyond_its_image_is_used_as_it_is(tmp_path: Path) -> None:
 def test_a_classic_target_needs_a_classic_crop() -> None:
     with pytest.raises(RecipeError, match=r"target\.kind classic is of an input\.crop classic"):
         load_recipe("csanet-sbn", ["input.crop=unbiased"])
+
+
+def test_a_box_without_size_is_a_pixel(tmp_path: Path) -> None:
+    """Of one labelled point: the joint in the crop's middle is taught, and nothing is NaN."""
+    where = np.full((17, 2), 60.0)
+    one = person(tmp_path, xywh=np.array([60.0, 60, 0, 0]), xy=where)
+    maps, weights = taught(crops(load_recipe("coco17", ["target.model=null", *STILL]), one))
+    assert weights.min() == 1
+    y, x = divmod(int(maps[0].argmax()), maps.shape[2])
+    assert (y in (31, 32), x in (23, 24)) == (True, True)  # of 64 x 48
+    assert maps.isfinite().all()
+
+
+def test_a_half_of_a_skeleton_without_a_lower_one_is_all_of_it() -> None:
+    skeleton = replace(COCO, groups={})
+    xy = np.random.default_rng(0).uniform(0, 50, (17, 2))
+    half = half_body_box(xy, np.ones(17, np.bool_), skeleton, np.random.default_rng(1))
+    assert half is not None
+    np.testing.assert_allclose(half[:2] + half[2:] / 2, (xy.min(0) + xy.max(0)) / 2)
+
+
+def test_a_further_data_sets_joints_are_known_however_written(tmp_path: Path) -> None:
+    """LeftHip is left_hip; a set of which nothing is known is refused."""
+    skeleton = make_discs(tmp_path / "discs", 4)
+    names = Skeleton.load(str(skeleton)).keypoints
+    other = tmp_path / "other"
+    shutil.copytree(tmp_path / "discs", other)
+    file = other / "annotations" / "person_keypoints_train.json"
+
+    def called(names: list[str]) -> int:
+        values = json.loads(file.read_text())
+        values["categories"][0]["keypoints"] = names
+        file.write_text(json.dumps(values))
+        own = f"dataset={{name: coco, root: {tmp_path / 'discs'}, train: train, "
+        also = f"also: [{{name: coco, root: {other}, train: train}}]}}"
+        recipe = load_recipe("lsp14", [f"skeleton={skeleton}", own + also])
+        samples = open_samples(recipe)
+        return sum(int(p.visible.sum()) for p in samples.people if other in p.image.parents)
+
+    camel = ["".join(word.title() for word in name.split("_")) for name in names]
+    assert called(camel) == called(list(names)) > 0
+    with pytest.raises(ValueError, match="nothing is labelled that is trained"):
+        called([f"antenna_{n}" for n in "abcdefgh"[: len(names)]])
 
 
 def test_a_further_data_set_has_a_padding_of_its_own(shared: Path) -> None:

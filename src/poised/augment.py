@@ -101,7 +101,7 @@ def half_body_box(
     will do (HRNet: more than eight).
     """
     lower = np.zeros(len(skeleton), np.bool_)
-    lower[list(skeleton.groups["lower"])] = True
+    lower[list(skeleton.groups.get("lower", ()))] = True
     halves = [visible & ~lower, visible & lower]
     if rng.random() < 0.5:
         halves.reverse()

@@ -71,6 +71,13 @@ def open_batches(
 
 
 def usual_workers(processes: int) -> int:
-    """How many worker processes each of so many on this machine starts: a core is left to it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(MOST_WORKERS, max(1, (cores or 1) // processes - 1))
+    """How many worker processes each of so many on this machine starts: a core is left to it.
+
+    They share the cores; a task of several of Slurm's has as many of its own as it was given.
+    """
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        cores, processes = int(os.environ.get("SLURM_CPUS_PER_TASK", "1")), 1
+    else:
+        here = hasattr(os, "sched_getaffinity")
+        cores = len(os.sched_getaffinity(0)) if here else os.cpu_count() or 1
+    return min(MOST_WORKERS, max(1, cores // processes - 1))

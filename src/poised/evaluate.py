@@ -114,7 +114,7 @@ def evaluate_model(
     if boxes not in ("truth", "image"):
         raise ValueError(f"{dataset} is scored person by person: its boxes are truth or image")
     places = _shared_keypoints(predictor.skeleton, named)
-    given = None if boxes == "image" else [_sure(person.xywh[None]) for person in people]
+    given = None if boxes == "image" else [sure_boxes(person.xywh[None]) for person in people]
     poses = predictor.predict([person.image for person in people], given)
     xy = np.full((len(people), len(named), 2), np.nan)
     for row, pose in zip(xy, poses, strict=True):
@@ -220,7 +220,7 @@ def _shared_keypoints(predicted: Skeleton, wanted: Skeleton) -> dict[int, int]:
     return places
 
 
-def _sure(xywh: NDArray[np.float64]) -> Boxes:
+def sure_boxes(xywh: NDArray[np.float64]) -> Boxes:
     """Annotated boxes (N, 4), 1 px at least a side: their score is 1."""
     sized = np.concatenate([xywh[:, :2], np.maximum(xywh[:, 2:], 1)], 1)
     return Boxes(sized.astype(np.float32), np.ones(len(xywh), np.float32))
@@ -276,5 +276,5 @@ def _annotated(
                 raise ValueError(f"{path}: {size}")
             xywh = clean_boxes(xywh, np.broadcast_to(size, (len(rows), 2)))
             xywh = xywh[~np.isnan(xywh).any(1)]
-        given.append(_sure(xywh))
+        given.append(sure_boxes(xywh))
     return given

@@ -32,15 +32,25 @@ SETTLED = 10  # steps, before which it is of too few losses to be compared
 ENOUGH = 3.0  # times the lowest smoothed loss: what comes after says nothing more
 
 
-def find_lr(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) -> float:
+def find_lr(
+    recipe: Recipe,
+    out: Path,
+    *,
+    say: Callable[[str], None] = print,
+    machine: Machine | None = None,
+) -> float:
     """Try rates, write out/lr.csv (rate, loss, smoothed) and out/lr.png; returns the suggestion.
 
     `optimise.backbone`'s fraction holds, schedule and warm-up do not. Nothing else is kept, so that
     a training in `out` begins, or goes on, as if this had not been. Raises what `train` raises
-    where nothing can be learnt, and TrainingError where no rate makes the loss fall.
+    where nothing can be learnt, and TrainingError where no rate makes the loss fall. machine: one
+    device, if None.
     """
-    with childrens_signal_kept():
-        rates, losses = _losses(recipe, say)
+    machine = machine or Machine()
+    if (machine.devices, machine.nodes) != ("1", 1):
+        raise ValueError("rates are tried on one device: leave --devices and --nodes")
+    with machine.settings(), childrens_signal_kept():
+        rates, losses = _losses(recipe, machine, say)
     smooth = smoothed(losses)
     best = suggested(rates, smooth)
     out.mkdir(parents=True, exist_ok=True)
@@ -55,10 +65,12 @@ def find_lr(recipe: Recipe, out: Path, *, say: Callable[[str], None] = print) ->
     return best
 
 
-def _losses(recipe: Recipe, say: Callable[[str], None]) -> tuple[list[float], list[float]]:
+def _losses(
+    recipe: Recipe, machine: Machine, say: Callable[[str], None]
+) -> tuple[list[float], list[float]]:
     """The rates that were tried and the loss at each, until it is far above its lowest."""
     plan = recipe.optimise
-    fabric = Machine().start(plan.precision, [])
+    fabric = machine.start(plan.precision, [])
     set_up = SetUp(fabric, recipe, say)
     model, state = set_up.begin({}, None, say)
     batches = open_batches(fabric, set_up.samples, set_up.batch, plan)

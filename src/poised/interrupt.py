@@ -72,9 +72,13 @@ def taken_aside() -> Iterator[None]:
 
 
 def left_to_the_parent(_: int) -> None:
-    """For a worker process: Ctrl-C reaches it too, but when to end is its parent's to say."""
+    """For a worker process: Ctrl-C reaches it too, but when to end is its parent's to say.
+
+    So does a SIGTERM that is sent to all of a group, as `timeout` and systemd do: the first is left
+    to the parent, a second ends the worker.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
 
 
 @contextmanager

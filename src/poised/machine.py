@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -84,11 +84,24 @@ def agreed(fabric: Fabric, value: Any) -> Any:
     return value if fabric.world_size == 1 else fabric.broadcast(value)
 
 
+def heard_by_any(fabric: Fabric, number: int | None) -> int | None:
+    """The signal that any of the processes has heard, in all of them."""
+    if fabric.world_size == 1:
+        return number
+    told = torch.tensor(number or 0, device=fabric.device)
+    return int(cast("torch.Tensor", fabric.all_reduce(told, reduce_op="max"))) or None
+
+
 def is_first() -> bool:
     """Whether this process is the only one, or the first of several: the one that writes."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank() == 0
-    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK")  # as the launcher told them, before they have met
+    ranks = (
+        "RANK",
+        "LOCAL_RANK",
+        "NODE_RANK",
+        "SLURM_PROCID",
+    )  # as the launcher told them, before they have met
     return all(os.environ.get(name, "0") == "0" for name in ranks)
 
 
@@ -114,15 +127,15 @@ def explained(
     where = f"what was saved in {out} is whole, and the same command goes on from there"
     if isinstance(error, TrainingError):
         return error
-    if isinstance(error, ConnectionError) or "DataLoader worker" in str(error):
+    if isinstance(error, ConnectionError) or "DataLoader worker (pid" in str(error):
         return TrainingError(
             f"a process that reads the data died at step {step}: {error}. Often memory is short "
             f"(fewer optimise.workers); {where}."
         )
     if isinstance(error, torch.OutOfMemoryError):
         return TrainingError(
-            f"the device's memory is full at step {step}: give a smaller optimise.step, or "
-            f"optimise.precision=bf16-mixed; {where}. ({error})"
+            f"the device's memory is full at step {step}: give a smaller optimise.step; {where}. "
+            f"Or begin anew (--restart) with optimise.precision=bf16-mixed. ({error})"
         )
     met = torch.distributed.DistError if torch.distributed.is_available() else ()
     if processes > 1 and (isinstance(error, met) or "gloo" in str(error).lower()):

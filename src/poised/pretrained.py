@@ -289,13 +289,15 @@ def download(url: str, folder: Path | None = None) -> Path:
         return path
     folder.mkdir(parents=True, exist_ok=True)
     running = hashlib.sha256()
-    with written_whole(path) as partial:
+    mine = path.with_name(f"{path.name}.{os.getpid()}")  # other processes may fetch it, too
+    with written_whole(mine) as partial:
         with urllib.request.urlopen(address) as source, partial.open("wb") as target:
             while block := source.read(CHUNK):
                 running.update(block)
                 target.write(block)
         if running.hexdigest() != digest:
             raise WeightsError(f"{address} has SHA-256 {running.hexdigest()}, expected {digest}")
+    os.replace(mine, path)
     return path
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import yaml
 
+from poised.boxes.files import BoxFileError
 from poised.checkpoint import describe_network, read_tensors
 from poised.cost import measure_cost
 from poised.datasets import Person, known, read_people
@@ -21,9 +22,10 @@ from poised.datasets.person import cut_part
 from poised.evaluate import OF_COCO_FORM, TOTAL
 from poised.files import sha256, write_text
 from poised.machine import Machine, is_first
+from poised.metrics.evaluation import check_heads
 from poised.nets import build
 from poised.packs import PACK
-from poised.recipe import Recipe
+from poised.recipe import Dataset, Recipe
 from poised.train import train
 from poised.types import Skeleton
 from poised.validate import evaluate_recipe, main_figure
@@ -67,18 +69,16 @@ def needs(recipe: Recipe) -> list[str]:
     scales = "" if test.scales == (1.0,) else f", scales {', '.join(map(str, test.scales))}"
     flip = "with flip" if test.flip else "without flip"
     lines.append(f"tested on {test.split}: {boxes}, {flip}, decoder {test.decoder}{scales}")
-    people = _people(recipe, recipe.dataset.train)
     tested = _people(recipe, test.split)
+    check_heads(recipe.dataset.name, tested)
     if not _is_labelled(recipe, tested):
         lines.append(f"{test.split}: no labels here, so results for its server and no figures")
-    for part, found in ((recipe.dataset.train, people), (test.split, tested)):
-        _check_images(found, recipe, part)
-        whole = WHOLE.get((recipe.dataset.name, part))
-        of = f" of {whole}" if whole is not None and whole != len(found) else ""
-        lines.append(
-            f"{recipe.dataset.name} {part}: {len(found)}{of} people in {recipe.dataset.root.name}"
-        )
-    seen = len(people) * plan.epochs
+    own, seen = recipe.dataset, 0
+    for source in (own, *own.also):
+        people = _people_of(source, source.train, recipe.skeleton if source is own else None)
+        seen += len(people) * source.times * plan.epochs
+        lines.append(_found(source, source.train, people))
+    lines.append(_found(own, test.split, tested))
     macs = measure_cost(recipe).macs_g
     lines.append(
         f"{seen} images seen in {plan.epochs} epochs, {6 * macs * 1e9 * seen / 1e15:.3g} PFLOP "
@@ -107,6 +107,9 @@ def reproduce(
         results = out / "results.json"
         if boxes == "truth":
             raise ValueError(f"{split} has no labels here: its boxes are a FILE's or detector's")
+    if isinstance(boxes, Path) and not boxes.is_file():
+        raise BoxFileError(f"{boxes}: no such box file; or give truth, detector or image")
+    before = commit()
     weights = train(recipe, out, machine=machine, say=say)
     if not is_first():
         return {}
@@ -115,7 +118,7 @@ def reproduce(
     measured = {
         "figures": {name: round(value, 2) for name, value in done.figures.items()},
         "verdict": verdict(recipe, done.figures, boxes),
-        "commit": commit(),
+        "commit": before,
         "weights_sha256": sha256(weights),
         "people_sha256": fingerprint(done.matched.people),
         "boxes_sha256": done.protocol.get("boxes_sha256"),
@@ -135,14 +138,16 @@ def reproduce(
 
 def verdict(recipe: Recipe, figures: dict[str, float], boxes: Any) -> str:
     """PASS or MISS against each paper's figure, or why there is none."""
-    parts = (recipe.dataset.train, recipe.test.split)
+    own, split = recipe.dataset, recipe.test.split
     if not figures:
-        return f"no verdict: {recipe.test.split} has no labels here"
-    if any(cut_part(part)[1] is not None for part in parts):
+        return f"no verdict: {split} has no labels here"
+    parts = [(own, own.train), *((also, also.train) for also in own.also), (own, split)]
+    if any(cut_part(part)[1] is not None for _, part in parts):
         return "no verdict: a slice of the data"
-    for part in parts:
-        whole = WHOLE.get((recipe.dataset.name, part))
-        if whole is not None and len(_people(recipe, part)) != whole:
+    for source, part in parts:
+        whole = WHOLE.get((source.name, part))
+        skeleton = recipe.skeleton if source is own else None
+        if whole is not None and len(_people_of(source, part, skeleton)) != whole:
             return f"no verdict: {part} is not whole here"
     if recipe.test.boxes == "detected" and boxes == "truth":
         return f"no verdict: annotated boxes, where the paper has those of {recipe.test.detector}"
@@ -188,9 +193,12 @@ def commit() -> str | None:
 
 
 def _people(recipe: Recipe, part: str) -> list[Person]:
-    """Those that count."""
-    own = recipe.dataset
-    people, _ = read_people(own.name, own.root, part, recipe.skeleton)
+    """Those that count, of the recipe's own data set."""
+    return _people_of(recipe.dataset, part, recipe.skeleton)
+
+
+def _people_of(source: Dataset, part: str, skeleton: str | None) -> list[Person]:
+    people, _ = read_people(source.name, source.root, part, skeleton)
     return [person for person in people if not person.ignored]
 
 
@@ -204,11 +212,17 @@ def _is_labelled(recipe: Recipe, people: Sequence[Person]) -> bool:
     raise ValueError(f"{root}: nobody is labelled in {split}: name another part by test.split")
 
 
-def _check_images(people: Sequence[Person], recipe: Recipe, part: str) -> None:
-    """Raise FileNotFoundError where images are missing; what is in a pack was seen to be there."""
+def _found(source: Dataset, part: str, people: Sequence[Person]) -> str:
+    """How many people of a part there are, and should be.
+
+    FileNotFoundError where images are missing; what is in a pack was seen to be there.
+    """
     missing = sorted({str(p.image) for p in people if not p.image.is_file()})
-    if missing and not (recipe.dataset.root / PACK).is_file():
+    if missing and not (source.root / PACK).is_file():
         raise FileNotFoundError(f"{len(missing)} images of {part} are missing: {missing[0]}, ...")
+    whole = WHOLE.get((source.name, part))
+    of = f" of {whole}" if whole is not None and whole != len(people) else ""
+    return f"{source.name} {part}: {len(people)}{of} people in {source.root.name}"
 
 
 def _pace(recipe: Recipe) -> float:

@@ -28,6 +28,7 @@ FREE = (  # fields of a recipe that may change on the way: they do not say what 
     "optimise.epochs",
     "optimise.minutes",
     "optimise.workers",
+    "optimise.step",
     "optimise.devices",
     "optimise.validate_every",
     "optimise.patience",
@@ -41,7 +42,8 @@ Saved = tuple[dict[str, Tensor], dict[str, Any]]  # a state's tensors and notes
 class TrainingState:
     """All that a training is between two steps.
 
-    about: what is trained, {"recipe": its values, "samples": how many there are}.
+    about: what is trained, {"recipe": its values, "samples": how many there are, "joints": the
+    skeleton, which the recipe may name a file of}.
     average: the running mean of the network's state; scaler: of fp16's losses. step: how many are
     done, which says where in the data it is; validated: the last one that was validated; best: the
     best figure, None before any, and the step that it is of.
@@ -94,8 +96,13 @@ def find_state(out: Path, about: Mapping[str, Any]) -> Saved | None:
     tensors, notes = read_tensors(path)
     if not isinstance(notes.get("recipe"), dict) or "step" not in notes or not is_strict(notes):
         raise ValueError(f"{path} is no training's state; choose another folder (--out OTHER)")
+    joints = "joints" in notes  # not in older states
     old, new = (
-        _fields({**each["recipe"], "samples": each.get("samples")}) for each in (notes, about)
+        _fields(
+            {**each["recipe"], "samples": each.get("samples")}
+            | ({"joints": each.get("joints")} if joints else {})
+        )
+        for each in (notes, about)
     )
     unlike = [
         f"{name} is {_shown(old.get(name))} there and {_shown(new.get(name))} here"

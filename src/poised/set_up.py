@@ -18,18 +18,21 @@ from poised.plan import Trial, departures, part_size
 from poised.pretrained import freeze, start_backbone, start_network
 from poised.recipe import Optimise, Recipe
 from poised.resume import Saved, TrainingState
+from poised.types import Skeleton
 
 
 class SetUp:
     """What is trained, on which samples and in which parts.
 
     kind: the network's arguments of `nets.build`; batch: images a step, of all devices; part:
-    images a forward pass on this device; told: what the run does otherwise than its paper.
+    images a forward pass on this device; told: what the run does otherwise than its paper;
+    skeleton: the recipe's, as it was when the run began.
     """
 
     def __init__(self, fabric: Fabric, recipe: Recipe, say: Callable[[str], None]) -> None:
         self.fabric, self.recipe = fabric, recipe
         torch.manual_seed(recipe.optimise.seed)
+        self.skeleton = None if recipe.skeleton is None else Skeleton.load(recipe.skeleton)
         self.samples = open_samples(recipe)
         self.kind = describe_network(recipe, self.samples.channels)
         self.network = network = build(**self.kind)
@@ -41,6 +44,8 @@ class SetUp:
             network.get_parameter(name).requires_grad_(False)
         share = math.ceil(self.batch / fabric.world_size)
         self.part = part_size(share, recipe.optimise, trial.kept, fabric.device)
+        if recipe.optimise.sync_norms and fabric.world_size > 1:
+            self.part = _alike_on_all(fabric, self.batch, self.part)
         norms = _has_norms(network)
         self.told = departures(recipe, fabric.world_size, share, self.part, trial.idle, norms)
 
@@ -59,8 +64,6 @@ class SetUp:
             freeze(self.network, plan.slow)
         network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if plan.sync_norms and fabric.world_size > 1:
-            if fabric.device.type != "cuda":
-                raise ValueError("optimise.sync_norms: torch has such batch norms for GPUs alone")
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         called = cast("nn.Module", torch.compile(network)) if plan.compile else network
         model, optimiser = fabric.setup(called, optimiser_of(network, recipe))
@@ -90,6 +93,19 @@ def _batch_size(
     return batch
 
 
+def _alike_on_all(fabric: Fabric, batch: int, part: int) -> int:
+    """Images a forward pass, the same on all devices, which meet in each batch norm of it."""
+    if fabric.device.type != "cuda":
+        raise ValueError("optimise.sync_norms: torch has such batch norms for GPUs alone")
+    if batch % fabric.world_size:
+        raise ValueError(
+            f"optimise.sync_norms: steps of {batch} on {fabric.world_size} devices, which must "
+            "each have as many"
+        )
+    least = fabric.all_reduce(torch.tensor(part, device=fabric.device), reduce_op="min")
+    return int(cast("torch.Tensor", least))
+
+
 def _has_norms(network: nn.Module) -> bool:
     return any(isinstance(part, nn.BatchNorm2d) for part in network.modules())
 
@@ -106,8 +122,9 @@ def optimiser_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         for is_slow, factor in ((True, plan.backbone), (False, 1.0))
     ]
     lr, decay = plan.lr, plan.weight_decay
+    fused = plan.precision != "16-mixed"  # one that unscales gradients itself cannot clip them
     if plan.optimiser == "rmsprop":
         return torch.optim.RMSprop(groups, lr=lr, weight_decay=decay)
     if plan.optimiser == "adam":
-        return torch.optim.Adam(groups, lr=lr, weight_decay=decay, fused=True)
-    return torch.optim.AdamW(groups, lr=lr, weight_decay=decay, fused=True)
+        return torch.optim.Adam(groups, lr=lr, weight_decay=decay, fused=fused)
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=decay, fused=fused)

@@ -33,13 +33,19 @@ from poised.batches import open_batches
 from poised.checkpoint import halved, save_tensors
 from poised.files import locked, write_text
 from poised.interrupt import Interrupted, childrens_signal_kept, heard
-from poised.machine import Machine, TrainingError, agreed, explained, kept_whole
+from poised.machine import (
+    Machine,
+    TrainingError,
+    agreed,
+    explained,
+    heard_by_any,
+    kept_whole,
+)
 from poised.plan import describe_work, gains_no_more, is_due, left, schedule
 from poised.recipe import Recipe
 from poised.resume import Saved, TrainingState, find_state, put_away
 from poised.set_up import SetUp
 from poised.training_log import TrainingLog
-from poised.types import Skeleton
 from poised.validate import check_validation, validate
 
 SAVE_EVERY_S = 120.0
@@ -115,7 +121,9 @@ class _Training:
 
     def run(self, restart: bool) -> Path:
         """Train to the end; the model's file."""
+        skeleton = self.set_up.skeleton
         about = {"recipe": self.recipe.model_dump(mode="json"), "samples": self.count}
+        about["joints"] = None if skeleton is None else skeleton.to_dict()
         found = None if restart else find_state(self.out, about)
         self.model, state = self.set_up.begin(about, found, self.say)
         self.state = state
@@ -187,7 +195,8 @@ class _Training:
                 )
             if beat or self.fabric.world_size == 1:
                 late = time.monotonic() - saved > SAVE_EVERY_S
-                done, number, late = agreed(self.fabric, (self._fraction(), stopped(), late))
+                number = heard_by_any(self.fabric, stopped())
+                done, late = agreed(self.fabric, (self._fraction(), late))
                 if late or number is not None:
                     self._save(loss)
                     saved = time.monotonic()
@@ -226,15 +235,15 @@ class _Training:
             self.log.row(self.fabric, state.step, {"loss": value, "lr": lr, "epoch": epoch})
         self.going = self.bar(done, state.step * self.batch, epoch, value, waiting, state.best)
 
-    def _finite(self, loss: Tensor) -> float:
-        """The loss of all processes together; TrainingError where it is not finite."""
+    def _finite(self, loss: Tensor, what: str = "loss") -> float:
+        """The mean of all processes' values; TrainingError where it is not finite."""
         value = cast("Tensor", self.fabric.all_reduce(loss, reduce_op="mean")).item()
         if not math.isfinite(value):
             step = self.state.step
             raise TrainingError(
-                f"the loss is {value} at epoch {(step - 1) // self.epoch_steps}, step {step}; what "
-                "was saved before is kept. Begin anew (--restart) with a smaller optimise.lr, or "
-                "precision 32-true."
+                f"the {what} is {value} at epoch {(step - 1) // self.epoch_steps}, step {step}; "
+                "what was saved before is kept. Begin anew (--restart) with a smaller "
+                "optimise.lr, or precision 32-true."
             )
         return value
 
@@ -258,8 +267,12 @@ class _Training:
         state.validated = state.step
 
     def _save(self, loss: Tensor) -> None:
-        """Write the state, of a finite loss alone."""
+        """Write the state, of a finite loss and finite weights alone."""
         self._finite(loss)
+        norms = torch._foreach_norm(
+            [w for w in self.state.average.values() if w.is_floating_point()]
+        )
+        self._finite(torch.stack(norms).sum(), "size of the weights")
         self.state.seconds = time.monotonic() - self.begun
         if self.fabric.is_global_zero:
             with kept_whole(self.out, self.state.step):
@@ -272,8 +285,8 @@ class _Training:
             small = halved(self.state.average)  # raises where a weight is not finite
             kept = small if self.recipe.export.precision == "fp16" else self.state.average
             notes = {"network": self.set_up.kind, "recipe": self.state.about["recipe"]}
-            if self.recipe.skeleton is not None:  # the recipe may name a file of the user's
-                notes["skeleton"] = Skeleton.load(self.recipe.skeleton).to_dict()
+            if self.set_up.skeleton is not None:  # the recipe may name a file of the user's
+                notes["skeleton"] = self.set_up.skeleton.to_dict()
             with kept_whole(self.out, self.state.step):
                 save_tensors(weights, kept, notes)
         return weights

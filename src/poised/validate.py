@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from poised.datasets import read_people
 from poised.draw import draw_poses
 from poised.estimate import Estimator
-from poised.evaluate import TOTAL, evaluate_model
+from poised.evaluate import TOTAL, evaluate_model, sure_boxes
 from poised.images import read_image
-from poised.metrics.evaluation import Evaluation
+from poised.metrics.evaluation import Evaluation, check_heads
 from poised.predict import Predictor
 from poised.protocol import Protocol
 from poised.recipe import Recipe, Test
-from poised.types import Boxes
 
 SHOWN = 4  # people in the picture of predictions
 SIDE = 256  # its height in pixels
@@ -98,6 +97,7 @@ def check_validation(recipe: Recipe) -> None:
             f"optimise.validate_every: nobody is annotated in {recipe.test.split} of {own.root}: "
             "name another part by test.split"
         )
+    check_heads(own.name, people)
 
 
 def _picture(done: Evaluation) -> NDArray[np.uint8]:
@@ -106,7 +106,7 @@ def _picture(done: Evaluation) -> NDArray[np.uint8]:
     assert predictor is not None  # of a model's evaluation
     some = done.matched.people[:SHOWN]
     images = [read_image(person.image) for person in some]
-    boxes = [Boxes(person.xywh[None].astype(np.float32), np.ones(1, np.float32)) for person in some]
+    boxes = [sure_boxes(person.xywh[None]) for person in some]
     drawn = [
         draw_poses(image, poses, predictor.threshold)
         for image, poses in zip(images, predictor.predict(images, boxes), strict=True)

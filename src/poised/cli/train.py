@@ -81,7 +81,9 @@ def train(
         folder = out or Path("runs") / plan.name
         with training():
             if find_lr:
-                return Answer({"lr": try_rates(plan, folder, say=say), "out": folder}, ())
+                return Answer(
+                    {"lr": try_rates(plan, folder, say=say, machine=machine), "out": folder}, ()
+                )
             outside = outside_loggers(log or (), plan.name, folder)
             trained = run(plan, folder, restart=restart, say=say, machine=machine, loggers=outside)
         if not is_first():

@@ -93,10 +93,10 @@ def names_of(dataset: str, root: Path, split: str, otherwise: str | None = None)
 
     otherwise: where nothing names its keypoints; None: the data set's usual one.
     """
-    its = known(dataset)
-    if its.names is not None:
+    its, is_pack = known(dataset), (root / PACK).is_file()
+    if its.names is not None and not is_pack:
         return its.names(root, split) or otherwise or its.skeleton
-    if dataset != "coco":
+    if dataset != "coco" and not is_pack:
         return its.skeleton
     path = annotation_file(root, cut_part(split)[0])
     values = read_json(path, DatasetError)
@@ -156,8 +156,7 @@ def _by_name(people: list[Person], theirs: Skeleton, ours: Skeleton, root: Path)
     """People with our keypoints; DatasetError where theirs share no name with them."""
     if same_names(theirs.keypoints, ours.keypoints):
         return people
-    called = {words_of(name): name for name in ours.keypoints}
-    same = {k: called[words_of(k)] for k in theirs.keypoints if words_of(k) in called}
+    same = same_joints(theirs, ours)
     if not same:
         raise DatasetError(
             f"{root}: its keypoints are {', '.join(theirs.keypoints[:3])}, ..., the skeleton "
@@ -165,6 +164,12 @@ def _by_name(people: list[Person], theirs: Skeleton, ours: Skeleton, root: Path)
         )
     changed = renamed(people, theirs, ours, same)
     return [p if p.visible.any() else replace(p, ignored=True) for p in changed]
+
+
+def same_joints(theirs: Skeleton, ours: Skeleton) -> dict[str, str]:
+    """Their keypoints that ours has, however they are written: their name to ours."""
+    called = {words_of(name): name for name in ours.keypoints}
+    return {k: called[words_of(k)] for k in theirs.keypoints if words_of(k) in called}
 
 
 def _in_coco_form(dataset: str, root: Path) -> bool:
@@ -264,4 +269,5 @@ __all__ = [
     "read_people",
     "read_with_truth",
     "renamed",
+    "same_joints",
 ]

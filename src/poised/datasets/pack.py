@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from poised.datasets import as_coco
-from poised.datasets.person import DatasetError, Person
+from poised.datasets.person import DatasetError, Person, cut_part
 from poised.files import folder_written_whole, write_text
 from poised.images import read_bytes
 from poised.packs import PACK, write_pack
@@ -55,8 +55,9 @@ def _named(
 
 def _annotation(split: str) -> str:
     """Where the reader of COCO's form looks for the part."""
+    part, _ = cut_part(split)  # a slice is called as what it is of: no more of that is here
     if not split.endswith(".json"):
-        return f"annotations/person_keypoints_{split}.json"
+        return f"annotations/person_keypoints_{part}.json"
     if Path(split).is_absolute() or ".." in Path(split).parts:
         raise DatasetError(f"{split}: name a file within the data set's folder")
     return split

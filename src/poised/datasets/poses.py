@@ -110,6 +110,7 @@ class PoseCrops:
             half = half_body_box(person.xy, person.visible, self.skeleton, rng)
             if half is not None:
                 xywh, padding = half, chance.half_body_padding
+        xywh = np.append(xywh[:2], np.maximum(xywh[2:], 1))  # of one labelled point it is none
         if chance.sides:
             xywh = jitter_sides(xywh, chance.sides, rng)
         matrix, mirrored = augmented_matrix(

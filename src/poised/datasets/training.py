@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from poised.datasets import Person, read_people, renamed
+from poised.datasets import Person, read_people, renamed, same_joints
 from poised.datasets.mosaics import Mosaics
 from poised.datasets.poses import PoseCrops
 from poised.recipe import Dataset, Recipe
@@ -42,7 +42,9 @@ def open_samples(recipe: Recipe) -> Samples:
     pairs: list[tuple[Person, Dataset]] = [(person, own) for person in everybody * own.times]
     for also in own.also:
         more, theirs = read_people(also.name, also.root, also.train)
-        ours = renamed(more, theirs, skeleton, also.rename)
+        ours = renamed(more, theirs, skeleton, {**same_joints(theirs, skeleton), **also.rename})
+        if not any(person.visible.any() for person in ours):
+            raise ValueError(f"{also.root}: of {theirs.name} nothing is labelled that is trained")
         pairs += [(person, also) for person in ours * also.times]
     kept = [(person, source) for person, source in pairs if not person.ignored]
     if not kept:

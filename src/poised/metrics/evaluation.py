@@ -166,6 +166,16 @@ def figures_of(
     return {name: round(100 * v, 3) if v >= 0 else v for name, v in figures.items()}
 
 
+def check_heads(dataset: str, people: Sequence[Person]) -> None:
+    """Raise ValueError where somebody has no head box and the data set's metric is PCKh."""
+    missing = [str(person.image) for person in people if person.head_size is None]
+    if missing and DATASETS[dataset].metric == "pckh":
+        raise ValueError(
+            f"{missing[0]} and {len(missing) - 1} others have no head box, which PCKh needs: "
+            "put MPII's mpii_human_pose_v1_u12_1.mat into the data set's folder"
+        )
+
+
 def score_people(
     dataset: str,
     skeleton: Skeleton,
@@ -184,12 +194,7 @@ def score_people(
     labelled = np.stack([person.visible for person in people])
     names = [skeleton.keypoints[k] for k in counted]
     if DATASETS[dataset].metric == "pckh":
-        missing = [str(p.image) for p in people if p.head_size is None]
-        if missing:
-            raise ValueError(
-                f"{missing[0]} and {len(missing) - 1} others have no head box, which PCKh needs: "
-                "put MPII's mpii_human_pose_v1_u12_1.mat into the data set's folder"
-            )
+        check_heads(dataset, people)
         length = np.array([person.head_size for person in people], np.float64)
         fraction, kind, left_out = PCKH_FRACTION, "PCKh", list(NOT_IN_PCKH)
         named = "0.6 x head box diagonal"

@@ -69,7 +69,10 @@ class ChannelSelection(nn.Module):
         self.up = nn.Conv2d(inside, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        z = functional.adaptive_avg_pool2d(x, 1) + functional.adaptive_max_pool2d(x, 1)  # eq. 4
+        greatest = (
+            x.flatten(2).max(2).values[..., None, None]
+        )  # the pool's has no fixed bits on GPUs
+        z = functional.adaptive_avg_pool2d(x, 1) + greatest  # eq. 4
         return torch.sigmoid(self.up(functional.relu(self.down(z))))  # eq. 6
 
 
