@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from folder_runs import PART, command, contents, here
+from PIL import Image
 
 from poised.folder_run import RunError, held
 from poised.predict import Predictor
@@ -80,11 +81,56 @@ def test_a_run_that_is_done_is_done_again_by_restart_alone(
     assert "15 people in 15 images" in said
     assert "set aside: 2 of 17 files" in said
     assert not (out / "pictures" / "0.jpg").exists()
+    old = contents(out)
     assert here(command(given, out, "--restart"))[0] == 1
+    assert contents(out / "earlier-1") == old
+    shutil.rmtree(out / "earlier-1")
     assert contents(out) == contents(undisturbed)
     (out / "poses.json").unlink()  # a run without results is not done
     assert here(command(given, out))[0] == 1
     assert contents(out) == contents(undisturbed)
+
+
+def test_a_restart_leaves_nothing_of_the_old_run_among_the_new(given: Path, tmp_path: Path) -> None:
+    """Neither its results in another format nor pictures of images that are gone."""
+    out, images = tmp_path / "out", tmp_path / "in"
+    shutil.copytree(given / "in", images)
+    own = ["predict", str(images), *command(given, out)[2:]]
+    assert here(own)[0] == 1
+    (images / "5.png").unlink()
+    assert here([*own, "--restart", "--format", "csv"])[0] == 1
+    assert (out / "poses.csv").is_file()
+    assert not (out / "poses.json").exists()
+    assert not (out / "pictures" / "5.jpg").exists()
+    assert (out / "earlier-1" / "pictures" / "5.jpg").is_file()
+
+
+def test_results_among_the_images_are_none(given: Path, tmp_path: Path) -> None:
+    """In their own folder, in one below, in another's: the same command finds the same images."""
+    images = tmp_path / "in"
+    shutil.copytree(given / "in", images)
+    for out in (images, images / "poses", images / "other"):
+        own = ["predict", str(images), *command(given, out)[2:]]
+        for again in ("", "holds all of this run already"):
+            code, said = here(own)
+            assert code == 1, said
+            assert again in said
+            assert "15 people in 15 images" in said
+
+
+def test_a_picture_does_not_replace_what_it_is_of(given: Path, tmp_path: Path) -> None:
+    images = tmp_path / "pictures"
+    images.mkdir()
+    Image.new("RGB", (64, 80)).save(images / "a.jpg")
+    before = (images / "a.jpg").read_bytes()
+    own = ["predict", str(images), *command(given, tmp_path)[2:]]
+    code, said = here(own)
+    assert code == 2
+    assert "a.jpg: lies where the drawn pictures go" in said
+    assert here([*own, "--no-draw"])[0] == 0
+    assert (images / "a.jpg").read_bytes() == before
+    code, said = here(["predict", "", *command(given, tmp_path)[2:]])
+    assert (code, "a path is empty" in said) == (2, True)
 
 
 def test_a_second_process_is_refused(given: Path, tmp_path: Path) -> None:

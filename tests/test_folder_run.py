@@ -17,7 +17,7 @@ from folder_runs import DISTURBED, IMAGES, PART, command, contents, here, run
 
 import poised.under_way
 from poised.estimate import Estimator
-from poised.images import list_images
+from poised.image_list import list_images
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 ONCE = 50  # things done in a folder, amid its parts

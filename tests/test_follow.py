@@ -6,6 +6,7 @@ import csv
 import importlib
 import json
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -192,7 +193,7 @@ def test_predict_writes_a_drawn_copy_and_lines(walk, tmp_path: Path) -> None:
     assert code == 0, output
     assert f"{path}: 2 ids in 12 frames -> {tmp_path / 'out' / 'walk.mp4'}" in output
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "lock", "poses.jsonl", "skeleton.json", "walk.mp4",
+        "lock", "poses.jsonl", "run.json", "skeleton.json", "walk.mp4",
     ]  # fmt: skip
     records = read_lines(tmp_path / "out" / "poses.jsonl")
     assert Counter(record["frame"] for record in records) == dict.fromkeys(range(12), 2)
@@ -214,11 +215,11 @@ def test_the_formats_say_the_same(walk, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs poised[parquet]")
     path, _ = walk
     for style in ("jsonl", "csv", "parquet"):
-        code, output = run(path, tmp_path, "--format", style, "--no-draw")
+        code, output = run(path, tmp_path / style, "--format", style, "--no-draw")
         assert code == 0, output
-    lines = read_lines(tmp_path / "poses.jsonl")
-    table = list(csv.DictReader((tmp_path / "poses.csv").read_text().splitlines()))
-    columns = parquet.read_table(tmp_path / "poses.parquet").to_pylist()
+    lines = read_lines(tmp_path / "jsonl" / "poses.jsonl")
+    table = list(csv.DictReader((tmp_path / "csv" / "poses.csv").read_text().splitlines()))
+    columns = parquet.read_table(tmp_path / "parquet" / "poses.parquet").to_pylist()
     assert len(lines) == len(table) == len(columns) == 24
     for line, row, column in zip(lines, table, columns, strict=True):
         assert list(row) == list(column)
@@ -229,7 +230,7 @@ def test_the_formats_say_the_same(walk, tmp_path: Path) -> None:
         points = [float(row[name]) for name in list(row)[10:]]
         assert points == line["keypoints"]
         assert [column[name] for name in list(row)[10:]] == pytest.approx(points, rel=1e-6)
-    assert not (tmp_path / "walk.mp4").exists()
+    assert not list(tmp_path.rglob("walk.mp4"))
 
 
 def test_a_bad_clip_is_set_aside_and_the_others_are_done(walk, tmp_path: Path) -> None:
@@ -246,6 +247,35 @@ def test_a_bad_clip_is_set_aside_and_the_others_are_done(walk, tmp_path: Path) -
     assert len((tmp_path / "out" / "poses.jsonl").read_text().splitlines()) == 24
 
 
+def test_nothing_of_another_run_or_of_the_inputs_is_written_over(walk, tmp_path: Path) -> None:
+    path, _ = walk
+    films, out = tmp_path / "films", tmp_path / "out"
+    films.mkdir()
+    for name in ("a.mkv", "a.mp4"):
+        (films / name).write_bytes(path.read_bytes())
+    for sources in (films, films / "a.mkv"):
+        code, output = run(sources, films)
+        assert code == 2
+        assert re.search(r"a\.mp4: is an input|a\.mp4 is there already: write to another", output)
+        assert {p.name for p in films.iterdir()} == {"a.mkv", "a.mp4", "lock"}
+    (films / "lock").unlink()
+    assert run(films / "a.mkv", out, "--no-draw")[0] == 0
+    before = (out / "poses.jsonl").read_bytes()
+    (tmp_path / "empty.mp4").touch()
+    code, output = run(tmp_path / "empty.mp4", out, "--no-draw")
+    assert code == 2
+    assert "out holds another run: videos is [" in output
+    code, output = run(SAMPLES, out, "--format", "jsonl")
+    assert code == 2
+    assert "run.json is of no run of images, or damaged" in output
+    assert (out / "poses.jsonl").read_bytes() == before
+    assert run(films / "a.mkv", out, "--no-draw")[0] == 0  # the same again
+    assert (out / "poses.jsonl").read_bytes() == before
+    assert run(tmp_path / "empty.mp4", out, "--no-draw", "--restart")[0] == 1
+    assert (out / "earlier-1" / "poses.jsonl").read_bytes() == before
+    assert (out / "poses.jsonl").read_bytes() == b""
+
+
 def test_what_does_not_go_with_videos_is_said(walk, tmp_path: Path) -> None:
     path, _ = walk
     code, output = run(path, tmp_path / "out", "--format", "coco")
@@ -254,6 +284,9 @@ def test_what_does_not_go_with_videos_is_said(walk, tmp_path: Path) -> None:
     code, output = run(SAMPLES, tmp_path / "out", "--format", "parquet")
     assert code == 2
     assert "--format parquet is for videos" in output
+    code, output = run(SAMPLES, tmp_path / "out", "--smooth", "live")
+    assert code == 2
+    assert "--detect-every, --smooth and --preview are for videos" in output
     code, output = run(path, tmp_path / "out", "--preview")
     assert code == 2
     assert "--preview needs a terminal" in output

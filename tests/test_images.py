@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from poised.images import ImageError, Paths, Undecoded, list_images, read_image, write_jpeg
+from poised.image_list import Paths, list_images
+from poised.images import ImageError, Undecoded, read_image, write_jpeg
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -306,6 +307,16 @@ def test_folders_are_searched_in_order(tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
     names = [p.relative_to(tmp_path).as_posix() for p in list_images([tmp_path])]
     assert names == ["a.jpg", "b.PNG", "sub/c.webp"]
+
+
+def test_linked_folders_are_searched_once(tmp_path: Path) -> None:
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "there" / "a.png").touch()
+    (tmp_path / "here" / "linked").symlink_to(tmp_path / "there")
+    (tmp_path / "here" / "twice").symlink_to(tmp_path / "there")
+    (tmp_path / "there" / "back").symlink_to(tmp_path / "here")
+    assert list(list_images([tmp_path / "here"])) == [tmp_path / "here" / "linked" / "a.png"]
 
 
 def test_a_written_jpeg_leaves_no_part_behind(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ from xml.etree import ElementTree
 import numpy as np
 import PIL.Image
 import pytest
+import yaml
 from stand_in_hub import hub
 from typer.testing import CliRunner
 
 from poised.cli import app
 from poised.datasets import read_people
+from poised.datasets.categories import skeleton_named
 from poised.interop.fiftyone import sample_dicts, skeleton_fields, to_fiftyone, write_fiftyone
 from poised.interop.label_studio import label_config, to_label_studio
 from poised.interop.saved import SavedError, read_saved
@@ -101,6 +103,43 @@ def test_a_record_that_does_not_fit_is_named(
     saved[1].write_text(json.dumps(records))
     with pytest.raises(SavedError, match=said):
         read_saved(saved[1], tmp_path)
+
+
+def test_one_images_poses_are_as_good_as_a_list(saved: tuple, tmp_path: Path) -> None:
+    found, _ = saved
+    assert to_pandas(found[0]).equals(to_pandas(found[:1]))
+    assert to_label_studio(found[0]) == to_label_studio(found[:1])
+    assert write_yolo(found[0], str(tmp_path / "yolo"), 0.5, tmp_path) == 2
+
+
+def test_label_studios_files_are_new_ones(saved: tuple, tmp_path: Path) -> None:
+    """Neither what is converted, nor what is there, nor one of the two by the other."""
+    _, path = saved
+    own = ["convert", str(path), "--to", "label-studio", "--images", str(tmp_path), "--out"]
+    (tmp_path / "b.xml").write_text("mine")
+    for out in (path, tmp_path / "a.xml", tmp_path / "b.json"):
+        before = path.read_bytes()
+        done = CliRunner().invoke(app, [*own, str(out)])
+        assert done.exit_code == 2, out
+        assert path.read_bytes() == before
+    assert (tmp_path / "b.xml").read_text() == "mine"
+    assert not (tmp_path / "a.xml").exists()
+    assert CliRunner().invoke(app, [*own, str(tmp_path / "c.json")]).exit_code == 0
+
+
+def test_yolos_own_tools_find_the_images_from_its_file(saved: tuple, tmp_path: Path) -> None:
+    """They take data.yaml's folder where it has no `path`, and the working folder for a dot."""
+    found, _ = saved
+    write_yolo(found, tmp_path / "yolo", 0.5, tmp_path)
+    values = yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text())
+    assert "path" not in values
+    assert values["train"] == "images/train"
+
+
+def test_cocos_names_have_cocos_limbs() -> None:
+    coco = Skeleton.load("coco17")
+    assert skeleton_named(list(coco.keypoints), None, "data.yaml").limbs == coco.limbs
+    assert skeleton_named(list(coco.keypoints)[1:], None, "data.yaml").limbs == ()
 
 
 def test_yolos_labels_are_read_again_where_the_joints_are(saved: tuple, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from poised.datasets.lspet import read_lspet
 from poised.own_data import doubts, own_recipe
 from poised.read_recipe import RecipeError
 from poised.recipe import Target
+from poised.runtime import Session
 from poised.types import Skeleton
 
 FIVE = {
@@ -93,6 +94,10 @@ def test_a_training_from_a_model_and_again_from_its_own(
     moved = trained.pyramid.lateral[0].weight
     assert not torch.equal(moved, bundled.pyramid.lateral[0].weight)
     Path(five).unlink()  # the weights know their skeleton without it
+    out = tmp_path / "five.onnx"
+    done = CliRunner().invoke(app, ["export", str(weights), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert Session(out, "onnx").metadata["skeleton"]["keypoints"] == FIVE["keypoints"]
     again = ["train", "--from", str(weights), *arguments[:-2], "--out", str(tmp_path / "again")]
     done = CliRunner().invoke(app, [*again, *small, "name=again"])
     assert done.exit_code == 0, done.output

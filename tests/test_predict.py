@@ -237,8 +237,9 @@ def test_the_formats_hold_the_same_numbers(folder: Path, model: Path) -> None:
     for style in ("coco", "jsonl", "csv"):
         assert run(folder, model, *arguments, style)[0] == 0
     out = folder / "out"
-    coco = json.loads((out / "poses.json").read_text())
-    assert [json.loads(line) for line in (out / "poses.jsonl").read_text().splitlines()] == coco
+    coco = json.loads((out / "earlier-1" / "poses.json").read_text())
+    lines = (out / "earlier-2" / "poses.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == coco
     with (out / "poses.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert float(rows[1]["right_dot_x"]) == coco[1]["keypoints"][3]

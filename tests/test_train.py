@@ -343,7 +343,7 @@ def test_a_detector_is_exported_whole(tmp_path: Path) -> None:
     assert detector.size == (96, 64)
     images = np.random.default_rng(0).normal(size=(2, 3, 64, 96)).astype(np.float32)
     found = detector.session.run(images)
-    module, _ = exported(weights)
+    module, *_ = exported(weights)
     scores, boxes = module(torch.from_numpy(images))
     assert found["boxes"].shape == (2, 96 + 24 + 6, 4)
     np.testing.assert_allclose(found["scores"], scores.detach().numpy(), atol=2e-2)

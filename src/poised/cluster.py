@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from poised.folder_run import PART
-from poised.images import SUFFIXES, ImageError, list_images
+from poised.image_list import list_images
+from poised.images import SUFFIXES, ImageError
 from poised.parts import describe
 from poised.predict import Predictor
 

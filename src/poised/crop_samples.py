@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from poised.boxes.detector import Detector
 from poised.datasets import read_people
 from poised.estimate import Estimator
-from poised.images import list_images, read_image
+from poised.image_list import list_images
+from poised.images import read_image
 
 BATCH = 32
 

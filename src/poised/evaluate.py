@@ -198,9 +198,10 @@ def _by_file_name(
         raise ResultsError(f"{source}: images of one name in two folders, leave out file_name")
     found = []
     for index, value in enumerate(values):
-        name = Path(str(value["file_name"])).name
+        given = str(value["file_name"])
+        name = Path(given).name
         if name not in ids:
-            raise ResultsError(f"{source}: record {index}: file_name {name} is not in the data set")
+            raise ResultsError(f"{source}: record {index}: {given} is not in the data set")
         found.append({**value, "image_id": ids[name]})
     return found
 

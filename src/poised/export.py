@@ -16,7 +16,13 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.onnx import TrainingMode
 
-from poised.checkpoint import load_network, normalised_as, read_tensors, recipe_network
+from poised.checkpoint import (
+    load_network,
+    normalised_as,
+    read_tensors,
+    recipe_network,
+    skeleton_of_weights,
+)
 from poised.files import written_whole
 from poised.losses import log_chances
 from poised.model_fields import ModelError, output_names
@@ -65,8 +71,8 @@ class DetectorModel(nn.Module):
         return torch.sigmoid(logits), boxes.transpose(1, 2)
 
 
-def model_metadata(recipe: Recipe) -> dict[str, Any]:
-    """What a predictor must know, as it stands in the file."""
+def model_metadata(recipe: Recipe, skeleton: Skeleton | None = None) -> dict[str, Any]:
+    """What a predictor must know, as it stands in the file. skeleton: None for the recipe's."""
     size = recipe.export.size or recipe.input.size
     common = {"name": recipe.name, "input_wh": list(size)}
     common |= {"mean": list(recipe.input.mean), "std": list(recipe.input.std)}
@@ -75,7 +81,7 @@ def model_metadata(recipe: Recipe) -> dict[str, Any]:
         return common | kind
     return common | {
         "kind": "pose",
-        "skeleton": Skeleton.load(str(recipe.skeleton)).to_dict(),
+        "skeleton": (skeleton or Skeleton.load(str(recipe.skeleton))).to_dict(),
         "padding": recipe.export.padding,
         "chances": recipe.target.loss == "softmax",
         "blacked": recipe.input.blacked,
@@ -86,13 +92,16 @@ def model_metadata(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def exported(weights: Path, recipe: Recipe | None = None) -> tuple[nn.Module, Recipe]:
-    """A weights file as the module that is exported, and its recipe.
+def exported(
+    weights: Path, recipe: Recipe | None = None
+) -> tuple[nn.Module, Recipe, Skeleton | None]:
+    """A weights file as the module that is exported, its recipe, and the skeleton in it, if any.
 
     recipe: None for the one within the file, or beside it as <name>.yaml or recipe.yaml. Raises
     RecipeError where there is none, ValueError where it is of another network.
     """
     tensors, notes = read_tensors(weights)
+    within = skeleton_of_weights(notes) if recipe is None and "recipe" in notes else None
     if recipe is None and "recipe" in notes:
         recipe = validated(notes["recipe"], f"{weights}, the recipe within it")
         network = load_network(weights)
@@ -109,7 +118,7 @@ def exported(weights: Path, recipe: Recipe | None = None) -> tuple[nn.Module, Re
         fill(network, tensors, str(weights))
         recipe = normalised_as(recipe, notes)
     whole = DetectorModel(network) if recipe.detects else PoseModel(network, recipe)
-    return whole.eval(), recipe
+    return whole.eval(), recipe, within
 
 
 def _recipe_beside(weights: Path) -> Recipe:
@@ -184,8 +193,8 @@ def _prepared(
     weights: Path, recipe: Recipe | None, halve: bool | None, whole: bool
 ) -> tuple[nn.Module, dict[str, Any], bool]:
     """The module to write, its metadata, and whether its weights are to be fp16."""
-    module, recipe = exported(weights, recipe)
-    metadata = model_metadata(recipe)
+    module, recipe, skeleton = exported(weights, recipe)
+    metadata = model_metadata(recipe, skeleton)
     if whole and recipe.detects:
         raise ModelError(f"{weights}: a detector; a whole graph is had of a pose model alone")
     if whole:

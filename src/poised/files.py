@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 if sys.platform == "win32":
@@ -115,6 +116,21 @@ def link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # another disk, or one that has no links
         shutil.copyfile(source, target)
+
+
+def moved_aside(folder: Path, names: Iterable[str]) -> Path | None:
+    """Move what is there of `names` into folder/earlier-1 (-2, ...), in this order; that folder.
+
+    None where there is nothing to move.
+    """
+    found = [folder / name for name in names if os.path.lexists(folder / name)]
+    if not found:
+        return None
+    aside = next(path for n in count(1) if not (path := folder / f"earlier-{n}").exists())
+    aside.mkdir()
+    for path in found:
+        os.replace(path, aside / path.name)
+    return aside
 
 
 def numbered(stems: Iterable[str], end: str) -> list[str]:

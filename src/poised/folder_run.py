@@ -3,8 +3,7 @@
 In a run's folder:
   run.json      what was asked, and once all is done, what came of it
   poses.parts/  000000.jsonl and so on, the parts that are done: of each image a line (parts.py)
-  pictures/     as they are drawn
-  lock          held by the process that works there
+  pictures/, and lock, which is held by the process that works there
 
 A part is PART images that follow each other, written whole; what is cut short is done again. Its
 people share batches with no other part's, as the last digits of what an engine answers can depend
@@ -26,14 +25,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from poised.files import FULL, locked, sync, unlink_link, write_text, written_whole
+from poised.files import FULL, locked, moved_aside, sync, unlink_link, write_text, written_whole
+from poised.image_list import MANIFEST, PICTURES
 from poised.interrupt import Interrupted
 from poised.reading import is_strict, json_text, parse_json, read_json, short
 from poised.results import FILE_NAMES, ResultWriter
 from poised.types import Skeleton, SkeletonError
 
 PART = 256  # images; `benchmarks/folder_run.py` finds no cost in that
-MANIFEST, PARTS, PICTURES, SET_ASIDE = "run.json", "poses.parts", "pictures", "set_aside.jsonl"
+PARTS, SET_ASIDE = "poses.parts", "set_aside.jsonl"
+ALL = (MANIFEST, PARTS, PICTURES, SET_ASIDE, "skeleton.json", *FILE_NAMES.values())
 SHARD = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,8})")
 MOST, MOST_PARTS = 1 << 40, 1 << 22  # images and parts of a run
 SHOWN = 120  # characters of a value in a message
@@ -120,13 +121,13 @@ def writing(out: Path, kept: Callable[[], str] | None = None) -> Iterator[None]:
 def begin(out: Path, asked: Asked, restart: bool = False) -> Run:
     """The run in a folder that is `held`: a new one, or that which the same was asked of before.
 
-    restart: forget the one that is there; its results stay until the new ones are whole. Raises
-    RunError where there is another one, which names what differs.
+    restart: put the one that is there into out/earlier-1 (-2, ...). Raises RunError where there is
+    another one, which names what differs.
     """
     asked = json.loads(json_text(asked))  # as it is read again: no tuples
     with writing(out):
         if restart:
-            (out / MANIFEST).unlink(missing_ok=True)
+            moved_aside(out, ALL)
         if not (out / MANIFEST).is_file():
             if (out / PARTS).exists():  # of nobody knows what
                 shutil.rmtree(out / PARTS)
@@ -152,8 +153,8 @@ def read_run(folder: Path) -> Run:
     wrong = _faults(notes)
     if wrong:
         raise RunError(
-            f"{path} is not what `poised predict` writes ({wrong}); choose another folder "
-            "(--out OTHER)"
+            f"{path} is of no run of images, or damaged ({wrong}); choose another folder "
+            "(--out OTHER), or begin anew in this one (--restart)"
         )
     run = Run(folder, notes["asked"], None)
     there = not run.missing() if run.asked["shard"] else run.results.is_file()

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,6 +47,10 @@ ImageSource = Path | str | bytes | NDArray[Any] | Image.Image
 
 class ImageError(ValueError):
     """An image that cannot be used: names it, the reason, and what to do."""
+
+
+class _WithoutScaleError(ValueError):
+    """Pixels that are whole, and cannot be brought to 8 bits."""
 
 
 def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -138,6 +139,8 @@ def _refused(name: str, max_pixels: int) -> Iterator[None]:
         raise ImageError(f"{name}: not an image of a known format") from error
     except ImageError:
         raise
+    except _WithoutScaleError as error:
+        raise ImageError(f"{name}: {error}") from error
     except Exception as error:  # decoders and EXIF readers raise whatever they meet
         raise ImageError(f"{name}: damaged or cut short: {error}") from error
 
@@ -222,7 +225,9 @@ def image_size(path: Path, whole: bool = False) -> tuple[int, int] | str:
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Decode a Pillow image, upright, to RGB."""
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-        raise ValueError("32 bits a pixel, of which no scale is known; save it with 8 or 16")
+        raise _WithoutScaleError(
+            "32 bits a pixel, of which no scale is known; save it with 8 or 16"
+        )
     if image.mode.startswith("I"):  # 16 bits: Pillow's convert would clip
         return _from_array(
             np.asarray(ImageOps.exif_transpose(image)).clip(0, 65535).astype(np.uint16)
@@ -252,76 +257,6 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
         alpha = array[..., 3:].astype(np.float32) / 255
         return np.round(array[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
     return array
-
-
-class Paths(Sequence[Path]):
-    """Paths, kept as text: a tenth of a Path's memory, where there can be millions of them."""
-
-    def __init__(self, paths: Iterable[Path]) -> None:
-        self._texts = list(dict.fromkeys(map(str, paths)))
-
-    def __len__(self) -> int:
-        return len(self._texts)
-
-    @overload
-    def __getitem__(self, place: int) -> Path: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[Path]: ...
-
-    def __getitem__(self, place: int | slice) -> Path | list[Path]:
-        if isinstance(place, slice):
-            return [Path(text) for text in self._texts[place]]
-        return Path(self._texts[place])
-
-
-def list_images(paths: Sequence[Path], without: Path | None = None) -> Paths:
-    """Files as given, folders replaced by the images in them at any depth, in sorted order.
-
-    Each file once; videos and cameras' raw files are listed too, for `read_image` to refuse by
-    name. without: a folder that is left out, such as that of the results. Raises ImageError for a
-    path that is not there, a folder that cannot be read or has no image.
-    """
-    found: list[Sequence[Path]] = []
-    for path in paths:
-        try:
-            if not path.is_dir():
-                path.stat()
-                found.append([path])
-                continue
-            files = sorted(_files_in(path, without))
-        except FileNotFoundError as error:
-            raise ImageError(f"{path}: no such file or folder") from error
-        except OSError as error:
-            raise ImageError(
-                f"{error.filename or path}: cannot be read: {error.strerror}"
-            ) from error
-        inside = [file for file in files if file.suffix.lower() in SUFFIXES | UNREAD.keys()]
-        if not inside:
-            kinds = Counter(file.suffix.lower() or "without a suffix" for file in files)
-            has = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(8)) or "no file"
-            known = " ".join(sorted(SUFFIXES))
-            raise ImageError(f"{path}: no image in this folder, it has {has}; known: {known}")
-        found.append(Paths(inside))
-    return Paths(chain.from_iterable(found))
-
-
-def _files_in(folder: Path, without: Path | None) -> Iterator[Path]:
-    """Files at any depth; OSError for a folder that cannot be read."""
-
-    def stop(error: OSError) -> None:  # os.walk would pass over it in silence
-        raise error
-
-    for place, folders, files in os.walk(folder, onerror=stop):
-        if without is not None:
-            folders[:] = [f for f in folders if not _same(Path(place, f), without)]
-        for name in files:
-            if not name.startswith("._"):
-                yield Path(place, name)
-
-
-def _same(a: Path, b: Path) -> bool:
-    return b.exists() and a.samefile(b)
 
 
 def write_jpeg(path: Path, image: NDArray[np.uint8], quality: int = 92) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from poised import __version__
 from poised.draw import Colours, draw_poses
 from poised.files import numbered, sha256
-from poised.folder_run import PICTURES, Line, Run, Stopped, nobody, writing
+from poised.folder_run import Line, Run, Stopped, nobody, writing
+from poised.image_list import PICTURES
 from poised.images import ImageError, write_jpeg
 from poised.openvino_model import numbers_of
 from poised.predict import Failure, Predicted, Predictor

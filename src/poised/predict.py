@@ -182,7 +182,8 @@ class Predictor:
         boxes: where the people are, instead of the detector: one Boxes an image. Raises
         ImageError for an image that cannot be used.
         """
-        single = isinstance(images, str | bytes | np.ndarray) or not isinstance(images, Iterable)
+        alone = isinstance(images, str | bytes | np.ndarray) or hasattr(images, "read")
+        single = alone or not isinstance(images, Iterable)
         sources: Sequence[ImageSource] = [images] if single else images  # type: ignore[assignment,list-item]
         given: Sequence[Boxes] | None = [boxes] if isinstance(boxes, Boxes) else boxes
         if given is not None and not all(isinstance(one, Boxes) for one in given):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from poised.checkpoint import read_tensors, save_tensors
+from poised.files import moved_aside
 from poised.reading import is_strict
 
 STATE = "state.safetensors"
@@ -127,14 +126,7 @@ def put_away(out: Path) -> Path | None:
     if (out / STATE).is_file():
         name = read_tensors(out / STATE)[1].get("recipe", {}).get("name", "")
         names += [f"{name}.safetensors", f"{name}.onnx", f"{name}-best.safetensors"]
-    found = [out / file for file in names if (out / file).exists()]
-    if not found:
-        return None
-    folder = next(path for n in count(1) if not (path := out / f"earlier-{n}").exists())
-    folder.mkdir()
-    for path in found:
-        os.replace(path, folder / path.name)
-    return folder
+    return moved_aside(out, names)
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -319,10 +319,10 @@ class Session:
         if not weights.is_file():
             raise ModelError(f"engine torch needs {weights} beside {self.path.name}; it is absent")
         try:
-            module, recipe = exported(weights)
+            module, recipe, skeleton = exported(weights)
         except (ValueError, OSError) as error:  # they name the file and what to do
             raise ModelError(str(error)) from error
-        return module, checked_own(model_metadata(recipe), str(weights))
+        return module, checked_own(model_metadata(recipe, skeleton), str(weights))
 
     def _describe(self, inputs: list[tuple[str, Any]]) -> None:
         if len(inputs) != 1:

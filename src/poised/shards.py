@@ -8,7 +8,6 @@ from pathlib import Path
 
 from poised.files import link_or_copy, written_whole
 from poised.folder_run import (
-    PICTURES,
     SHARD,
     Run,
     RunError,
@@ -18,6 +17,7 @@ from poised.folder_run import (
     read_run,
     writing,
 )
+from poised.image_list import PICTURES
 
 
 def shard_folder(out: Path, shard: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -273,3 +273,8 @@ class ImagePoses:
                 self.boxes.xywh[person],
                 float(self.score[person]),
             )
+
+
+def of_images(poses: ImagePoses | Sequence[ImagePoses]) -> Sequence[ImagePoses]:
+    """What a predictor gives, of one image or of several, as of several."""
+    return [poses] if isinstance(poses, ImagePoses) else poses

@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from poised.files import numbered, relative_name
-from poised.images import VIDEOS, list_images
+from poised.image_list import list_images
+from poised.images import VIDEOS
 
 CAMERA = "camera:"
 

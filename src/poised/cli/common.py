@@ -61,9 +61,11 @@ ModelSkeleton = Annotated[
 ]
 Mean = Annotated[
     tuple[float, float, float] | None,
-    typer.Option(help="Of other people's model, 0 to 255, in the order of its channels."),
+    typer.Option(
+        metavar="A B C", help="Of other people's model, 0 to 255, in the order of its channels."
+    ),
 ]
-Std = Annotated[tuple[float, float, float] | None, typer.Option(help="Likewise.")]
+Std = Annotated[tuple[float, float, float] | None, typer.Option(metavar="A B C", help="Likewise.")]
 Bgr = Annotated[
     bool | None, typer.Option("--bgr/--rgb", help="The order of that model's channels.")
 ]

@@ -61,10 +61,16 @@ def convert(
             write_fiftyone(found, out, images)
         else:
             checked_out(out)
+            interface = out.with_suffix(".xml")
+            for file in (out, interface):
+                if file.exists():
+                    raise FileExistsError(f"{file} is there already; give a new file")
+            if interface == out:
+                raise ValueError(f"{out}: tasks are JSON, and {out.name} their interface's name")
             tasks = to_label_studio(found, threshold, LOCAL if prefix is None else prefix)
             write_text(out, json_text(tasks, indent=1) + "\n")
             if found:
-                write_text(out.with_suffix(".xml"), label_config(found[0].skeleton))
+                write_text(interface, label_config(found[0].skeleton))
     told = f"{number(people, 'person', 'people')} in {number(len(found), 'image')} -> {out}"
     return Answer({"people": people, "images": len(found), "out": out}, [told])
 

@@ -151,6 +151,8 @@ def show(
         from poised.datasets.check import contact_sheet
         from poised.images import write_jpeg
 
+        if out.suffix.lower() not in (".jpg", ".jpeg"):
+            raise ValueError(f"{out}: a JPEG is written; end its name in .jpg")
         people, names = read_people(dataset, folder, split, skeleton)
         seen = [person for person in people if not person.ignored]
         if not seen:

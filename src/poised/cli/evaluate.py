@@ -69,7 +69,10 @@ Growth = Annotated[float | None, typer.Option(help="Of boxes; default: the model
 Reference = Annotated[Length, typer.Option(help="What PCK's distances are measured in.")]
 Crowd = Annotated[
     tuple[float, float] | None,
-    typer.Option(help="CrowdPose's medium and hard begin there; 0.2 0.8, or 0.1 0.8 (its text)."),
+    typer.Option(
+        metavar="A B",
+        help="CrowdPose's medium and hard begin there; 0.2 0.8, or 0.1 0.8 (its text).",
+    ),
 ]
 
 
@@ -215,6 +218,11 @@ def _measure(
     if row and name == row.dataset.name:
         skeleton = skeleton or row.skeleton
     if predictions is not None:
+        if boxes is not None or padding is not None or (models, detector) != (["coco17"], "person"):
+            raise ValueError(
+                "--predictions is a file of results; --model, --boxes, --detector and --padding "
+                "are of a model"
+            )
         return evaluate_results(predictions, name, data, part, skeleton, crowd or test.crowd)
     if boxes is None and test.boxes == "detected":
         raise ValueError(

@@ -37,7 +37,7 @@ from poised.cli.common import (
 )
 
 Restart = Annotated[
-    bool, typer.Option("--restart", help="Begin anew in a folder that holds a run.")
+    bool, typer.Option("--restart", help="Begin anew; the run there -> OUT/earlier-N.")
 ]
 
 
@@ -121,19 +121,25 @@ def predict(
             raise ValueError("--boxes, --detector and --whole-image exclude each other; give one")
         from poised.boxes.files import boxes_of, read_boxes
         from poised.folder_run import held
-        from poised.images import list_images
+        from poised.image_list import check_pictures, list_images
         from poised.interrupt import heard, taken_aside
         from poised.predict import Predictor
         from poised.shards import shard_folder
         from poised.video_sources import list_videos, result_names
 
+        if "" in paths:
+            raise ValueError("a path is empty; give . for this folder")
         videos = list_videos(paths, without=out)
         if videos and (boxes or shard):
             raise ValueError("--boxes and --shard are for images, not for videos")
         if not videos and style is Format.parquet:
             raise ValueError("--format parquet is for videos; give coco, jsonl or csv")
+        if not videos and (detect_every or smooth or preview):
+            raise ValueError("--detect-every, --smooth and --preview are for videos")
         if videos is None:
             images = list_images([Path(path) for path in paths], without=out)
+            if draw:
+                check_pictures(images, shard_folder(out, shard) if shard else out)
             given = boxes_of(read_boxes(boxes), images, boxes) if boxes else None
         called = result_names(videos or images, relative_to)
         said = said_of_model(model_skeleton, mean, std, bgr)
@@ -171,6 +177,7 @@ def predict(
                         smooth=smooth and smooth.value,
                         preview=preview,
                         threads=threads,
+                        restart=restart,
                         stopped=stopped,
                     )
             asked = {"paths": paths, "flip": flip, "pictures": painted, "format": written}
@@ -252,7 +259,8 @@ def _tell_if_done(run: Any) -> None:
 
 def _sum_up(run: Any, totals: Any) -> Answer:
     """What came of a run; the exit code says whether all images were used and drawn."""
-    from poised.folder_run import PICTURES, SET_ASIDE
+    from poised.folder_run import SET_ASIDE
+    from poised.image_list import PICTURES
 
     out = run.out if run.asked["shard"] else run.results
     drawn = bool(run.asked["pictures"]) and totals.images > totals.undrawn

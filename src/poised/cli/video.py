@@ -26,6 +26,7 @@ def predict_videos(
     smooth: Any,
     preview: bool,
     threads: int | None,
+    restart: bool,
     stopped: Said,
 ) -> Answer:
     """Write the videos' poses to OUT, and a drawn copy of each.
@@ -38,6 +39,7 @@ def predict_videos(
     from poised.follow import DETECT_EVERY
     from poised.video import Clip
     from poised.video_results import video_results
+    from poised.video_run import begin_videos
     from poised.video_sources import VideoError, clip_names, is_live
 
     def drawn(frame: Any) -> Any:
@@ -47,10 +49,12 @@ def predict_videos(
     source, every = sources[0], detect_every or DETECT_EVERY
     done: list[dict[str, Any]] = []
     failed: list[str] = []
+    files = clip_names(sources)
     with ExitStack() as stack:
         show = stack.enter_context(_shown(preview))
         results = stack.enter_context(video_results(out, predictor.skeleton, style))
-        for source, name, file in zip(sources, called, clip_names(sources), strict=True):
+        begin_videos(out, sources, called, style, files if colours else [], restart)
+        for source, name, file in zip(sources, called, files, strict=True):
             copy = None if colours is None else out / file
             try:
                 with Clip(source) as clip:

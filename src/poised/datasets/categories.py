@@ -83,7 +83,7 @@ def skeleton_of(values: Mapping[str, Any], source: str) -> Skeleton | None:
 def skeleton_named(
     names: Sequence[str], pairs: Sequence[tuple[int, int]] | None, source: str
 ) -> Skeleton:
-    """A skeleton without limbs of keypoints of which the names alone are known.
+    """A skeleton of keypoints of which the names alone are known; COCO's own have COCO's limbs.
 
     pairs: what a mirror exchanges, where that is known too; else it is read off the names.
 
@@ -93,14 +93,14 @@ def skeleton_named(
         raise SkeletonError(f"{source}: its keypoints' names must be there and differ")
     words = [words_of(name) for name in names]
     by_name = _pairs(words)
-    known = _coco_sigmas()
+    known, coco = _coco_sigmas(), Skeleton.load("coco17")
     if pairs is not None:  # they do not tell left from right, which the names may
         pairs = [(b, a) if (b, a) in by_name else (a, b) for a, b in pairs]
     return Skeleton(
         name=Path(source).stem,
         keypoints=tuple(names),
         pairs=by_name if pairs is None else tuple(pairs),
-        limbs=(),
+        limbs=coco.limbs if same_names(names, coco.keypoints) else (),
         groups=_groups(words),
         sigmas=np.array([known.get(word, SIGMA) for word in words], np.float32),
     )

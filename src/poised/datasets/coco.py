@@ -57,6 +57,8 @@ def annotation_file(root: Path, split: str) -> Path:
     ]
     if split.endswith(".json"):
         names = [split]
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder")
     found = [root / name for name in names if (root / name).is_file()]
     if not found:
         raise FileNotFoundError(f"{root}: none of {', '.join(names)}")

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from poised.types import ImagePoses, Skeleton
+from poised.types import ImagePoses, Skeleton, of_images
 
 PERSON = "person"
 IMAGE, BOX, POINT = "image", "box", "keypoint"  # the tags' names
@@ -20,7 +20,7 @@ DOT = 0.75  # width of a keypoint's dot, percent of the image's width
 
 
 def to_label_studio(
-    poses: Sequence[ImagePoses],
+    poses: ImagePoses | Sequence[ImagePoses],
     threshold: float = 0.5,
     prefix: str = LOCAL,
     version: str = "poised",
@@ -42,7 +42,7 @@ def to_label_studio(
                 }
             ],
         }
-        for one in poses
+        for one in of_images(poses)
     ]
 
 

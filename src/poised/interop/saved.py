@@ -27,6 +27,8 @@ def read_saved(path: Path, images: Path | None = None) -> list[ImagePoses]:
     images: the folder that a relative `file_name` starts from; None: the working folder. Images
     without people are not in such a file. Raises SavedError.
     """
+    if not path.is_file():
+        raise SavedError(f"{path}: no such file")
     skeleton = _skeleton(path)
     people: dict[str, list[Mapping[str, Any]]] = {}
     for number, record in enumerate(_records(path), start=1):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poised.types import ImagePoses, Skeleton
+from poised.types import ImagePoses, Skeleton, of_images
 
 if TYPE_CHECKING:
     import pandas
@@ -18,21 +18,21 @@ Columns = dict[str, NDArray[Any] | list[str]]
 BOX = ("box_x", "box_y", "box_width", "box_height")
 
 
-def to_pandas(poses: Sequence[ImagePoses], *, long: bool = False) -> pandas.DataFrame:
+def to_pandas(poses: ImagePoses | Sequence[ImagePoses], *, long: bool = False) -> pandas.DataFrame:
     """A pandas table; see `columns`."""
     import pandas
 
     return pandas.DataFrame(columns(poses, long=long))
 
 
-def to_polars(poses: Sequence[ImagePoses], *, long: bool = False) -> polars.DataFrame:
+def to_polars(poses: ImagePoses | Sequence[ImagePoses], *, long: bool = False) -> polars.DataFrame:
     """A polars table; see `columns`."""
     import polars
 
     return polars.DataFrame(columns(poses, long=long))
 
 
-def columns(poses: Sequence[ImagePoses], *, long: bool = False) -> Columns:
+def columns(poses: ImagePoses | Sequence[ImagePoses], *, long: bool = False) -> Columns:
     """The columns of everybody in the images, in their order.
 
     A row a person: file_name, person (its place in the image, from 1), box_x, box_y, box_width,
@@ -40,11 +40,12 @@ def columns(poses: Sequence[ImagePoses], *, long: bool = False) -> Columns:
     keypoint: file_name, person, keypoint, x, y, score. Numbers are float32, pixels, not rounded.
     Raises ValueError where images have unlike skeletons, or where there are none.
     """
-    skeleton = _one_skeleton(poses)
-    names = [one.file_name for one in poses for _ in range(len(one))]
-    numbers = np.concatenate([np.arange(1, len(one) + 1) for one in poses])
-    xy = np.concatenate([one.xy for one in poses])  # (P, K, 2), as all below, of all images
-    each = np.concatenate([one.keypoint_score for one in poses])
+    several = of_images(poses)
+    skeleton = _one_skeleton(several)
+    names = [one.file_name for one in several for _ in range(len(one))]
+    numbers = np.concatenate([np.arange(1, len(one) + 1) for one in several])
+    xy = np.concatenate([one.xy for one in several])  # (P, K, 2), as all below, of all images
+    each = np.concatenate([one.keypoint_score for one in several])
     if long:
         count = len(skeleton)
         return {
@@ -55,11 +56,11 @@ def columns(poses: Sequence[ImagePoses], *, long: bool = False) -> Columns:
             "y": xy[..., 1].ravel(),
             "score": each.ravel(),
         }
-    boxes = np.concatenate([one.boxes.xywh for one in poses])
+    boxes = np.concatenate([one.boxes.xywh for one in several])
     table: Columns = {"file_name": names, "person": numbers}
     table |= {name: boxes[:, side] for side, name in enumerate(BOX)}
-    table["box_score"] = np.concatenate([one.boxes.score for one in poses])
-    table["score"] = np.concatenate([one.score for one in poses])
+    table["box_score"] = np.concatenate([one.boxes.score for one in several])
+    table["score"] = np.concatenate([one.score for one in several])
     for k, name in enumerate(skeleton.keypoints):
         table |= {f"{name}_x": xy[:, k, 0], f"{name}_y": xy[:, k, 1], f"{name}_score": each[:, k]}
     return table

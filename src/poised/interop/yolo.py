@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -15,14 +16,14 @@ from numpy.typing import NDArray
 
 from poised.files import folder_written_whole, link_or_copy, numbered, write_text
 from poised.interop.saved import image_file
-from poised.types import ImagePoses, Skeleton
+from poised.types import ImagePoses, Skeleton, of_images
 
 DIGITS = 6  # of a fraction: a thousandth of a pixel of an image 1000 pixels wide
 
 
 def write_yolo(
-    poses: Sequence[ImagePoses],
-    out: Path,
+    poses: ImagePoses | Sequence[ImagePoses],
+    out: Path | str,
     threshold: float = 0.5,
     images: Path | None = None,
     part: str = "train",
@@ -35,14 +36,15 @@ def write_yolo(
     have one name. images: as of `read_saved`. Raises ValueError where there are no poses, OSError
     where the folder is there or an image is not.
     """
-    if not poses:
+    several, out = of_images(poses), Path(out)
+    if not several:
         raise ValueError("nobody to write: there are no poses")
     if out.exists():
         raise FileExistsError(f"{out} is there already; give a new folder")
     people = 0
-    names = numbered((Path(one.file_name).stem for one in poses), ".txt")
+    names = numbered((Path(one.file_name).stem for one in several), ".txt")
     with folder_written_whole(out) as partial:
-        for one, name in zip(poses, names, strict=True):
+        for one, name in zip(several, names, strict=True):
             source = image_file(one, images)
             target = partial / "images" / part / f"{Path(name).stem}{source.suffix}"
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,7 @@ def write_yolo(
             label.parent.mkdir(parents=True, exist_ok=True)
             write_text(label, "".join(f"{line}\n" for line in lines))
             people += len(lines)
-        write_text(partial / "data.yaml", _description(poses[0].skeleton, part))
+        write_text(partial / "data.yaml", _description(several[0].skeleton, part))
     return people
 
 
@@ -80,6 +82,6 @@ def _line(box: NDArray[np.float64], xy: NDArray[np.float64], seen: NDArray[np.bo
 
 def _description(skeleton: Skeleton, part: str) -> str:
     names = list(skeleton.keypoints)
-    fields = {"path": ".", part: f"images/{part}", "names": {0: "person"}}
+    fields: dict[str, Any] = {part: f"images/{part}", "names": {0: "person"}}  # from this file on
     fields |= {"kpt_shape": [len(names), 3], "flip_idx": skeleton.flip_order.tolist()}
     return yaml.safe_dump(fields | {"kpt_names": {0: names}}, sort_keys=False)
