@@ -273,3 +273,10 @@ def test_int8_is_of_pose_models_and_not_torchscript(tmp_path: Path) -> None:
     needs_nncf()
     with pytest.raises(ModelError, match="a detector; int8 is calibrated"):
         write_form(Wanted(find_model("person"), people=people), tmp_path / "a.onnx", "onnx")
+
+
+def test_an_end_that_is_no_forms_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"x\.foo: its end is no form's; they are \.onnx, \.xml"):
+        form_of(Path("x.foo"), None)
+    with pytest.raises(ValueError, match=r"x\.onnx: a file of the form openvino ends in \.xml"):
+        form_of(Path("x.onnx"), "openvino")

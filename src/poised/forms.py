@@ -53,11 +53,14 @@ class Wanted:
 
 
 def form_of(out: Path, asked: Form | None) -> Form:
-    """The form to write, by the file's end where none is asked for; ValueError if they differ."""
+    """The form to write, by the file's end; ValueError where that is no form's, or not `asked`."""
     by_end = next((form for form, ends in ENDS.items() if out.suffix in ends), None)
     if asked is not None and by_end != asked:
         raise ValueError(f"{out}: a file of the form {asked} ends in {' or '.join(ENDS[asked])}")
-    return by_end or "onnx"
+    if by_end is None:
+        known = ", ".join(end for ends in ENDS.values() for end in ends)
+        raise ValueError(f"{out}: its end is no form's; they are {known}")
+    return by_end
 
 
 def write_form(wanted: Wanted, out: Path, form: Form) -> Path:
