@@ -48,7 +48,7 @@ def test_rates_are_tried_on_one_device(tmp_path: Path) -> None:
     words = ["train", "lsp14", "--find-lr", "--devices", "2", "--out", str(tmp_path / "run")]
     refused = CliRunner().invoke(app, words)
     assert refused.exit_code == 2
-    assert "rates are tried on one device" in refused.output
+    assert "rates are tried by one process on one device" in refused.output
 
 
 def test_the_command_writes_a_curve_and_leaves_no_state(ten: Path, tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ def test_nothing_of_another_run_or_of_the_inputs_is_written_over(walk, tmp_path:
     for sources in (films, films / "a.mkv"):
         code, output = run(sources, films)
         assert code == 2
-        assert re.search(r"a\.mp4: is an input|a\.mp4 is there already: write to another", output)
+        assert re.search(r"a\.mp4: is an input|a\.mp4 is there already, of no run", output)
         assert {p.name for p in films.iterdir()} == {"a.mkv", "a.mp4", "lock"}
     (films / "lock").unlink()
     assert run(films / "a.mkv", out, "--no-draw")[0] == 0
@@ -269,11 +269,22 @@ def test_nothing_of_another_run_or_of_the_inputs_is_written_over(walk, tmp_path:
     assert code == 2
     assert "run.json is of no run of images, or damaged" in output
     assert (out / "poses.jsonl").read_bytes() == before
+    code, output = run(films / "a.mkv", out, "--no-draw", "--threshold", "0.3")
+    assert (code, "threshold is " in output) == (2, True)
     assert run(films / "a.mkv", out, "--no-draw")[0] == 0  # the same again
     assert (out / "poses.jsonl").read_bytes() == before
     assert run(tmp_path / "empty.mp4", out, "--no-draw", "--restart")[0] == 1
     assert (out / "earlier-1" / "poses.jsonl").read_bytes() == before
     assert (out / "poses.jsonl").read_bytes() == b""
+    assert run(films / "a.mkv", out, "--restart")[0] == 0
+    assert run(path, out, "--restart", "--format", "csv")[0] == 0
+    assert {p.name for p in out.iterdir()} == {
+        "earlier-1", "earlier-2", "earlier-3", "lock",
+        "poses.csv", "run.json", "skeleton.json", "walk.mp4",
+    }  # fmt: skip
+    assert {p.name for p in (out / "earlier-3").iterdir()} == {
+        "a.mp4", "poses.jsonl", "run.json", "skeleton.json",
+    }  # fmt: skip
 
 
 def test_what_does_not_go_with_videos_is_said(walk, tmp_path: Path) -> None:

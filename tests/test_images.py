@@ -309,16 +309,6 @@ def test_folders_are_searched_in_order(tmp_path: Path) -> None:
     assert names == ["a.jpg", "b.PNG", "sub/c.webp"]
 
 
-def test_linked_folders_are_searched_once(tmp_path: Path) -> None:
-    for folder in ("here", "there"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "there" / "a.png").touch()
-    (tmp_path / "here" / "linked").symlink_to(tmp_path / "there")
-    (tmp_path / "here" / "twice").symlink_to(tmp_path / "there")
-    (tmp_path / "there" / "back").symlink_to(tmp_path / "here")
-    assert list(list_images([tmp_path / "here"])) == [tmp_path / "here" / "linked" / "a.png"]
-
-
 def test_a_written_jpeg_leaves_no_part_behind(tmp_path: Path) -> None:
     write_jpeg(tmp_path / "new" / "a.jpg", np.full((8, 8, 3), 200, np.uint8))
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.jpg"]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from poised import plan
 from poised.batches import Places, usual_workers
 from poised.checkpoint import describe_network
-from poised.machine import is_first
+from poised.machine import Machine, is_first
 from poised.nets import build
 from poised.plan import Trial, departures, part_size
 from poised.read_recipe import load_recipe
@@ -39,15 +39,24 @@ def test_processes_share_each_batch_of_one(world: int) -> None:
 
 
 def test_a_task_of_slurms_has_the_cores_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight tasks of eight cores each: seven read for each; eight processes of one share."""
+    """Eight tasks of six cores each: five read for each; processes of one task share its cores."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)), raising=False)
     assert usual_workers(8) == 7
     assert usual_workers(32) == 1
     monkeypatch.setenv("SLURM_NTASKS", "8")
+    assert usual_workers(8) == 7
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "6")
     assert usual_workers(8) == 5
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")  # torchrun's, one a computer
+    assert usual_workers(8) == 7
+
+
+def test_tasks_of_slurms_are_one_run_or_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fourth task of a run on eight devices does not write; that of eight runs does."""
     monkeypatch.setenv("SLURM_PROCID", "3")
-    assert not is_first()
+    assert not is_first(Machine(devices="8"))
+    assert is_first(Machine())
+    assert is_first()
 
 
 def test_devices_whose_batch_norms_meet_have_as_many_parts() -> None:
@@ -55,11 +64,17 @@ def test_devices_whose_batch_norms_meet_have_as_many_parts() -> None:
     gpu = torch.device("cuda")
     with pytest.raises(ValueError, match="steps of 7 on 2 devices, which must each have as many"):
         _alike_on_all(SimpleNamespace(device=gpu, world_size=2), 7, 4)
-    meta = SimpleNamespace(type="cuda")
-    fabric = SimpleNamespace(device=meta, world_size=2, all_reduce=lambda part, reduce_op: part - 1)
+    asked = []
+
+    def all_reduce(part: Tensor, reduce_op: str) -> Tensor:
+        asked.append(reduce_op)
+        return torch.minimum(part, torch.full((), 3))
+
+    fabric = SimpleNamespace(device=gpu, world_size=2, all_reduce=all_reduce)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("poised.set_up.torch.tensor", lambda value, device: torch.full((), value))
         assert _alike_on_all(fabric, 8, 4) == 3
+    assert asked == ["min"]
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])

@@ -83,9 +83,18 @@ def test_a_figure_is_judged_by_those_of_its_part(row: str) -> None:
     """What a paper names test-dev, test-challenge or test is not what was had of val2017, valid."""
     recipe = load_recipe(row)
     for reported in recipe.reported:
-        part = reported.split or recipe.test.split
         named = re.search(r", (test(-dev|-challenge)?)$", reported.row)
-        assert named is None or part in (named[1], f"{named[1]}2017")
+        assert named is None or reported.split in (named[1], f"{named[1]}2017")
+
+
+def test_a_figure_of_another_part_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """EFAFNet's of MPII's test part, when its recipe is tested on valid; SPCNet's other way."""
+    monkeypatch.setattr(reproduce, "WHOLE", {})
+    on_valid = load_recipe("efafnet-mpii", ["dataset.train=train", "test.split=valid"])
+    assert verdict(on_valid, {"labelled mean": 95.0}, "truth").startswith("no verdict: no Total")
+    on_test = load_recipe("spcnet-pyramid", ["dataset.train=matlab-train", "test.split=test"])
+    assert "Table 5 has 92.6" in verdict(on_test, {"labelled mean": 92.0}, "truth")
+    assert "Table 4" not in verdict(on_test, {"labelled mean": 92.0}, "truth")
 
 
 def test_a_part_without_labels_gives_what_its_server_wants(shared: Path, tmp_path: Path) -> None:

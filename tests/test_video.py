@@ -18,8 +18,9 @@ from clips import (
     write_clip,
 )
 
+from poised.image_list import list_images
 from poised.video import Clip, Frame, _newest
-from poised.video_sources import VideoError, clip_names, is_live, list_videos, shown
+from poised.video_sources import VideoError, clip_names, is_live, shown, videos_of
 from poised.video_writer import even, written_video
 
 TIMES = [float(stamp * TICK) for stamp in STAMPS]
@@ -227,11 +228,13 @@ def test_names_of_sources(tmp_path: Path) -> None:
     assert clip_names(sources) == ["host-554-live-1.mp4", "camera-0.mp4", "clip.mp4", "Clip-2.mp4"]
     for name in ("b.mp4", "a.MOV"):
         (tmp_path / name).write_bytes(b"")
-    assert list_videos([str(tmp_path)]) == [tmp_path / "a.MOV", tmp_path / "b.mp4"]
+    clips = [tmp_path / "a.MOV", tmp_path / "b.mp4"]
+    assert videos_of([str(tmp_path)], list_images([tmp_path])) == clips
     (tmp_path / "c.jpg").write_bytes(b"")
-    assert list_videos([str(tmp_path)]) is None
+    found = list_images([tmp_path])
+    assert videos_of([str(tmp_path)], found) is None
     with pytest.raises(VideoError, match="camera:0 is no image"):
-        list_videos(["camera:0", str(tmp_path)])
+        videos_of(["camera:0", str(tmp_path)], found)
 
 
 def test_a_live_source_gives_the_newest_and_ends() -> None:

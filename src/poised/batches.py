@@ -75,8 +75,10 @@ def usual_workers(processes: int) -> int:
 
     They share the cores; a task of several of Slurm's has as many of its own as it was given.
     """
-    if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
-        cores, processes = int(os.environ.get("SLURM_CPUS_PER_TASK", "1")), 1
+    own = os.environ.get("SLURM_CPUS_PER_TASK")
+    is_task = int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "LOCAL_WORLD_SIZE" not in os.environ
+    if own is not None and is_task:
+        cores, processes = int(own), 1
     else:
         here = hasattr(os, "sched_getaffinity")
         cores = len(os.sched_getaffinity(0)) if here else os.cpu_count() or 1

@@ -71,10 +71,13 @@ def describe_network(recipe: Recipe, joints: int) -> dict[str, Any]:
     return {**recipe.network.options, **kind}
 
 
-def skeleton_of_weights(notes: Mapping[str, Any]) -> Skeleton | None:
-    """That of a weights file's notes, written out or by its recipe's name; None where unknown."""
-    if "skeleton" in notes:
-        return Skeleton.from_dict(notes["skeleton"])
+def skeleton_of_weights(notes: Mapping[str, Any], source: str) -> Skeleton | None:
+    """That of a weights file's notes, written out or by its recipe's name; None where unknown.
+
+    Raises SkeletonError that names the source.
+    """
+    if isinstance(notes.get("skeleton"), dict):
+        return Skeleton.from_dict(notes["skeleton"], source)
     name = notes.get("recipe", {}).get("skeleton")
     try:
         return None if name is None else Skeleton.load(name)

@@ -101,9 +101,10 @@ def exported(
     RecipeError where there is none, ValueError where it is of another network.
     """
     tensors, notes = read_tensors(weights)
-    within = skeleton_of_weights(notes) if recipe is None and "recipe" in notes else None
+    within = None
     if recipe is None and "recipe" in notes:
         recipe = validated(notes["recipe"], f"{weights}, the recipe within it")
+        within = None if recipe.detects else skeleton_of_weights(notes, str(weights))
         network = load_network(weights)
     else:
         recipe = recipe or _recipe_beside(weights)

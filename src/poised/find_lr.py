@@ -11,7 +11,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -47,8 +49,6 @@ def find_lr(
     device, if None.
     """
     machine = machine or Machine()
-    if (machine.devices, machine.nodes) != ("1", 1):
-        raise ValueError("rates are tried on one device: leave --devices and --nodes")
     with machine.settings(), childrens_signal_kept():
         rates, losses = _losses(recipe, machine, say)
     smooth = smoothed(losses)
@@ -70,7 +70,10 @@ def _losses(
 ) -> tuple[list[float], list[float]]:
     """The rates that were tried and the loss at each, until it is far above its lowest."""
     plan = recipe.optimise
-    fabric = machine.start(plan.precision, [])
+    several = machine.devices not in ("1", "auto") or machine.nodes > 1
+    if several or "LOCAL_WORLD_SIZE" in os.environ:
+        raise ValueError("rates are tried by one process on one device (--devices 1)")
+    fabric = replace(machine, devices="1").start(plan.precision, [])
     set_up = SetUp(fabric, recipe, say)
     model, state = set_up.begin({}, None, say)
     batches = open_batches(fabric, set_up.samples, set_up.batch, plan)

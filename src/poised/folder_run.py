@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,17 +24,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from poised.files import FULL, locked, moved_aside, sync, unlink_link, write_text, written_whole
-from poised.image_list import MANIFEST, PICTURES
+from poised.image_list import MANIFEST, PICTURES, has_drawn
 from poised.interrupt import Interrupted
-from poised.reading import is_strict, json_text, parse_json, read_json, short
+from poised.reading import json_text, parse_json, read_json, short
 from poised.results import FILE_NAMES, ResultWriter
-from poised.types import Skeleton, SkeletonError
+from poised.run_forms import Totals, check_line, faults
+from poised.types import Skeleton
 
 PART = 256  # images; `benchmarks/folder_run.py` finds no cost in that
 PARTS, SET_ASIDE = "poses.parts", "set_aside.jsonl"
-ALL = (MANIFEST, PARTS, PICTURES, SET_ASIDE, "skeleton.json", *FILE_NAMES.values())
-SHARD = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,8})")
-MOST, MOST_PARTS = 1 << 40, 1 << 22  # images and parts of a run
+RESULTS = (PICTURES, SET_ASIDE, "skeleton.json", *FILE_NAMES.values())
+ALL = (MANIFEST, PARTS, *RESULTS)
 SHOWN = 120  # characters of a value in a message
 
 Line = dict[str, Any]
@@ -52,28 +50,6 @@ def nobody() -> None:
 
 class RunError(ValueError):
     """A run that cannot be begun or gone on with: says why, what is kept and what to do."""
-
-
-@dataclass
-class Totals:
-    """What came of images: how many were used, with how many people; left out as unsure, set aside
-    as unreadable, and not drawn."""
-
-    images: int = 0
-    people: int = 0
-    left_out: int = 0
-    set_aside: int = 0
-    undrawn: int = 0
-
-    def count(self, line: Line) -> None:
-        """Add an image's line."""
-        if "set_aside" in line:
-            self.set_aside += 1
-            return
-        self.images += 1
-        self.people += len(line["people"])
-        self.left_out += line["left_out"]
-        self.undrawn += "undrawn" in line
 
 
 def describe_images(images: Sequence[Path], shard: str | None = None) -> dict[str, Any]:
@@ -118,6 +94,16 @@ def writing(out: Path, kept: Callable[[], str] | None = None) -> Iterator[None]:
         raise RunError(f"{out} cannot be written to: {error.strerror or error}. {then}") from error
 
 
+def check_free(out: Path, names: Iterable[str]) -> None:
+    """Raise RunError where a file or folder of a new run's names is there already."""
+    found = [out / name for name in names if os.path.lexists(out / name)]
+    if found:
+        raise RunError(
+            f"{found[0]} is there already, of no run that is known: write to another folder "
+            "(--out OTHER), or let --restart put it into earlier-1"
+        )
+
+
 def begin(out: Path, asked: Asked, restart: bool = False) -> Run:
     """The run in a folder that is `held`: a new one, or that which the same was asked of before.
 
@@ -127,8 +113,10 @@ def begin(out: Path, asked: Asked, restart: bool = False) -> Run:
     asked = json.loads(json_text(asked))  # as it is read again: no tuples
     with writing(out):
         if restart:
-            moved_aside(out, ALL)
+            drawn = has_drawn(out) or asked["pictures"]
+            moved_aside(out, ALL if drawn else [name for name in ALL if name != PICTURES])
         if not (out / MANIFEST).is_file():
+            check_free(out, RESULTS if asked["pictures"] else RESULTS[1:])
             if (out / PARTS).exists():  # of nobody knows what
                 shutil.rmtree(out / PARTS)
             run = Run(out, asked, None)
@@ -150,7 +138,7 @@ def read_run(folder: Path) -> Run:
     if not path.exists():
         raise RunError(f"{folder} holds no run: there is no {MANIFEST} in it")
     notes = read_json(path, RunError)
-    wrong = _faults(notes)
+    wrong = faults(notes)
     if wrong:
         raise RunError(
             f"{path} is of no run of images, or damaged ({wrong}); choose another folder "
@@ -161,53 +149,6 @@ def read_run(folder: Path) -> Run:
     if there and notes["done"] is not None:
         run.totals = Totals(**notes["done"])
     return run
-
-
-def _faults(notes: Any) -> str:
-    """What in a manifest cannot be; "" where nothing is wrong."""
-    asked, done = (notes.get(k, notes) for k in ("asked", "done")) if _is(notes, dict) else ([], [])
-    if not _is(asked, dict) or done is notes:
-        return "no asked, or no done"
-    whole = ("images", "part")
-    if not all(_is(asked.get(name), int) and 0 <= asked[name] < MOST for name in whole):
-        return "asked.images or asked.part is no number of images"
-    shard = asked.get("shard", 0)
-    many = asked["part"] < 1 or asked["images"] // asked["part"] > MOST_PARTS
-    if many or asked.get("format") not in tuple(FILE_NAMES):
-        return "asked.part or asked.format"
-    if shard is not None and not (_is(shard, str) and SHARD.fullmatch(shard)):
-        return "asked.shard is no i/n"
-    names = set(Totals.__dataclass_fields__)
-    if done is not None and not (_is(done, dict) and set(done) == names):
-        return f"done has not {', '.join(sorted(names))}"
-    if done is not None and not all(_is(count, int) and count >= 0 for count in done.values()):
-        return "done is no counts"
-    try:
-        Skeleton.from_dict(asked.get("skeleton", {}), "asked.skeleton")
-    except (SkeletonError, TypeError) as error:
-        return short(error)
-    return ""
-
-
-def _check_line(line: Any, joints: int, number: int) -> None:
-    """Raise ValueError where an image's line of a part is none."""
-    try:
-        if not _is(line["file_name"], str):
-            raise ValueError("file_name")
-        if _is(line.get("set_aside"), str):
-            return
-        for one in line["people"]:
-            numbers = [*one["bbox"], one["box_score"], one["score"], *one["keypoints"]]
-            if len(numbers) != 6 + 3 * joints or not math.isfinite(sum(numbers)):
-                raise ValueError(f"{len(numbers)} numbers of somebody, or one that is none")
-        if not _is(line["left_out"], int) or not is_strict(line):
-            raise ValueError("left_out, or a number that is none")
-    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
-        raise ValueError(f"line {number} is no image's: {short(repr(error))}") from error
-
-
-def _is(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def differences(there: Asked, here: Asked) -> list[str]:
@@ -293,7 +234,7 @@ class Run:
             with self.file(part).open(encoding="utf-8") as file:
                 for count, text in enumerate(file, 1):
                     line = parse_json(text, f"line {count}", ValueError)
-                    _check_line(line, joints, count)
+                    check_line(line, joints, count)
                     yield line
         except (OSError, ValueError) as error:
             raise RunError(f"{self.file(part)} cannot be read: {short(error)}. {AGAIN}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +14,7 @@ from typing import overload
 from poised.images import SUFFIXES, UNREAD, ImageError
 
 MANIFEST, PICTURES = "run.json", "pictures"  # of a run's folder, see folder_run.py
-BEGINS = b'{\n "asked":'  # a run's manifest, as it is written
+log = logging.getLogger(__name__)
 
 
 class Paths(Sequence[Path]):
@@ -39,10 +41,10 @@ class Paths(Sequence[Path]):
 def list_images(paths: Sequence[Path], without: Path | None = None) -> Paths:
     """Files as given, folders replaced by the images in them at any depth, in sorted order.
 
-    Each file once, and each folder, linked ones too; videos and cameras' raw files are listed too,
-    for `read_image` to refuse by name. without: a folder that is left out, such as that of the
-    results; the pictures that runs have drawn are left out everywhere. Raises ImageError for a path
-    that is not there, a folder that cannot be read or has no image.
+    Each file once; videos and cameras' raw files are listed too, for `read_image` to refuse by
+    name. without: a folder that is left out, such as that of the results; so are the pictures that
+    runs have drawn, and linked folders, which is said aloud. Raises ImageError for a path that is
+    not there, a folder that cannot be read or has no image.
     """
     found: list[Sequence[Path]] = []
     for path in paths:
@@ -68,51 +70,50 @@ def list_images(paths: Sequence[Path], without: Path | None = None) -> Paths:
     return Paths(chain.from_iterable(found))
 
 
-def check_pictures(images: Sequence[Path], out: Path) -> None:
-    """Raise ImageError where an image lies where the pictures of a run in `out` are written."""
-    place = (out / PICTURES).resolve()
-    folders = {}  # of millions of images, few
-    for path in images:
-        if path.parent not in folders:
-            folders[path.parent] = path.parent.resolve() == place
-        if folders[path.parent]:
-            raise ImageError(
-                f"{path}: lies where the drawn pictures go, which could replace it; give another "
-                "folder for the results (--out), or --no-draw"
-            )
-
-
 def _files_in(folder: Path, without: Path | None) -> Iterator[Path]:
     """Files at any depth; OSError for a folder that cannot be read."""
 
     def stop(error: OSError) -> None:  # os.walk would pass over it in silence
         raise error
 
-    seen: set[tuple[int, int]] = set()
-    for place, folders, files in os.walk(folder, onerror=stop, followlinks=True):
-        status = os.stat(place)
-        if (status.st_dev, status.st_ino) in seen:  # linked twice, or into itself
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
+    for place, folders, files in os.walk(folder, onerror=stop):
         if without is not None:
             folders[:] = [f for f in folders if not _same(Path(place, f), without)]
-        if PICTURES in folders and is_run(Path(place)):
+        if PICTURES in folders and has_drawn(Path(place)):
             folders.remove(PICTURES)
-        folders.sort()
+        for name in folders:
+            if os.path.islink(os.path.join(place, name)):
+                linked = Path(place, name)
+                log.warning("%s: a linked folder, not searched: give it by its own path", linked)
         for name in files:
             if not name.startswith("._"):
                 yield Path(place, name)
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a folder holds a run of `poised predict`, by the first words of its run.json."""
+def has_drawn(folder: Path) -> bool:
+    """Whether the pictures in a folder are those that a run of `poised predict` has drawn."""
     try:
-        with (folder / MANIFEST).open("rb") as file:
-            return file.read(len(BEGINS)) == BEGINS
-    except OSError:
+        notes = json.loads((folder / MANIFEST).read_bytes())
+        return bool(notes["asked"]["pictures"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
 
 
 def _same(a: Path, b: Path) -> bool:
     return b.exists() and a.samefile(b)
+
+
+def check_pictures(images: Sequence[Path], out: Path) -> None:
+    """Raise ImageError where an image lies where the pictures of a run in `out` lie."""
+    place = os.path.realpath(out / PICTURES)
+    apart: set[str] = set()  # of millions of images, the folders, which are few
+    for path in map(str, images):
+        folder = os.path.dirname(path)
+        if folder in apart:
+            continue
+        if os.path.realpath(folder) == place:
+            raise ImageError(
+                f"{path}: lies where the drawn pictures go, which could replace it; give another "
+                "folder for the results (--out)"
+            )
+        apart.add(folder)

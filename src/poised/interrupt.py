@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -74,11 +75,22 @@ def taken_aside() -> Iterator[None]:
 def left_to_the_parent(_: int) -> None:
     """For a worker process: Ctrl-C reaches it too, but when to end is its parent's to say.
 
-    So does a SIGTERM that is sent to all of a group, as `timeout` and systemd do: the first is left
-    to the parent, a second ends the worker.
+    So does a SIGTERM that is sent to all of a group or job, as `timeout`, systemd and Slurm do: the
+    first is passed over, a second ends the worker. A thread waits for them, as a handler would not
+    run while the worker is stuck in what is not Python.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+    def wait() -> None:
+        for _ in range(2):
+            signal.sigwait([signal.SIGTERM])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager

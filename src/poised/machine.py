@@ -92,16 +92,16 @@ def heard_by_any(fabric: Fabric, number: int | None) -> int | None:
     return int(cast("torch.Tensor", fabric.all_reduce(told, reduce_op="max"))) or None
 
 
-def is_first() -> bool:
-    """Whether this process is the only one, or the first of several: the one that writes."""
+def is_first(machine: Machine | None = None) -> bool:
+    """Whether this process is the only one, or the first of several: the one that writes.
+
+    machine: that the processes will be of, before they have met: Slurm's tasks may be single ones.
+    """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank() == 0
-    ranks = (
-        "RANK",
-        "LOCAL_RANK",
-        "NODE_RANK",
-        "SLURM_PROCID",
-    )  # as the launcher told them, before they have met
+    ranks = ["RANK", "LOCAL_RANK", "NODE_RANK"]  # as the launcher told them
+    if machine is not None and (machine.devices, machine.nodes) != ("1", 1):
+        ranks.append("SLURM_PROCID")
     return all(os.environ.get(name, "0") == "0" for name in ranks)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import urllib.request
 import warnings
 import zipfile
@@ -140,7 +141,7 @@ def _for_skeleton(
     say: Callable[[str], None],
 ) -> dict[str, Tensor]:
     """The tensors for the recipe's skeleton, where the file's notes name another one."""
-    theirs = skeleton_of_weights(notes)
+    theirs = skeleton_of_weights(notes, "the weights' skeleton")
     if recipe.skeleton is None or theirs is None:
         return tensors
     ours = Skeleton.load(recipe.skeleton)
@@ -289,7 +290,7 @@ def download(url: str, folder: Path | None = None) -> Path:
         return path
     folder.mkdir(parents=True, exist_ok=True)
     running = hashlib.sha256()
-    mine = path.with_name(f"{path.name}.{os.getpid()}")  # other processes may fetch it, too
+    mine = path.with_name(f"{path.name}.{secrets.token_hex(4)}")  # others may fetch it, too
     with written_whole(mine) as partial:
         with urllib.request.urlopen(address) as source, partial.open("wb") as target:
             while block := source.read(CHUNK):

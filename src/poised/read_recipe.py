@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from poised.bundled import recipe_files
 from poised.reading import parse_yaml, read_yaml, short
-from poised.recipe import Recipe
+from poised.recipe import Recipe, Test
 
 
 class RecipeError(ValueError):
@@ -24,7 +24,18 @@ class RecipeError(ValueError):
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by name or path and set `a.b=value` on it; raises RecipeError."""
-    return changed(_read(name_or_path), overrides, f"recipe {name_or_path}")
+    values = _read(name_or_path)
+    _place(values)
+    return changed(values, overrides, f"recipe {name_or_path}")
+
+
+def _place(values: dict[str, Any]) -> None:
+    """Say of each reported figure what it was had on, before `test` is changed."""
+    test, rows = values.get("test"), values.get("reported")
+    split = test.get("split") if isinstance(test, dict) else None
+    for row in rows if isinstance(rows, list) else []:
+        if isinstance(row, dict):
+            row.setdefault("split", split or Test().split)
 
 
 def changed(values: dict[str, Any], overrides: Sequence[str], source: str) -> Recipe:

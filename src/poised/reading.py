@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -42,6 +42,13 @@ def parse_json(text: str, source: str, wrong: type[ValueError]) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:  # a number may be too long, lists too deep
         raise wrong(f"{source}: not JSON, or cut short: {short(error)}") from error
+
+
+def read_json_lines(path: Path, wrong: type[ValueError]) -> Iterator[Any]:
+    """The values of a file of JSON Lines, empty ones passed over; raises `wrong`, by the line."""
+    for number, line in enumerate(read_text(path, wrong).split("\n"), start=1):
+        if line.strip():
+            yield parse_json(line, f"{path}: line {number}", wrong)
 
 
 def nulled(figures: Mapping[str, float]) -> dict[str, float | None]:

@@ -240,7 +240,8 @@ class Test(_Part):
 class Reported(_Part):
     """One row of a paper's table that this recipe stands for, its figures copied from there.
 
-    split: what the paper tested it on, where that is another part than the recipe's `test.split`.
+    split: what the paper tested it on; a recipe's file says so where that is another part than its
+    `test.split`.
     """
 
     source: str  # "CPN, Table 3"

@@ -19,13 +19,13 @@ from poised.checkpoint import describe_network, read_tensors
 from poised.cost import measure_cost
 from poised.datasets import Person, known, read_people
 from poised.datasets.person import cut_part
-from poised.evaluate import OF_COCO_FORM, TOTAL
+from poised.evaluate import TOTAL
 from poised.files import sha256, write_text
 from poised.machine import Machine, is_first
 from poised.metrics.evaluation import check_heads
 from poised.nets import build
 from poised.packs import PACK
-from poised.recipe import Dataset, Recipe
+from poised.recipe import Dataset, Recipe, Reported
 from poised.train import train
 from poised.types import Skeleton
 from poised.validate import evaluate_recipe, main_figure
@@ -62,7 +62,7 @@ def needs(recipe: Recipe) -> list[str]:
     test, plan = recipe.test, recipe.optimise
     lines = [
         f"{row.source}: {row.row}: {_figures(row.figures)}"
-        + (f" (on {row.split}, not judged here)" if row.split else "")
+        + ("" if _is_on(row, test.split) else f" (on {row.split}, not judged here)")
         for row in recipe.reported
     ]
     boxes = {"truth": "annotated boxes", "image": "whole images"}.get(test.boxes, test.detector)
@@ -157,7 +157,7 @@ def verdict(recipe: Recipe, figures: dict[str, float], boxes: Any) -> str:
     theirs = "Total" if main == TOTAL.get(recipe.dataset.name) else main
     lines = []
     for row in recipe.reported:
-        if theirs in row.figures and row.split is None:
+        if theirs in row.figures and _is_on(row, split):
             less = figures[main] - row.figures[theirs]
             word = "PASS" if less >= -TOLERANCE else "MISS"
             lines.append(
@@ -202,11 +202,16 @@ def _people_of(source: Dataset, part: str, skeleton: str | None) -> list[Person]
     return [person for person in people if not person.ignored]
 
 
+def _is_on(row: Reported, split: str) -> bool:
+    """Whether a paper's figure was had on a part, of which a slice may be taken."""
+    return row.split in (None, cut_part(split)[0])
+
+
 def _is_labelled(recipe: Recipe, people: Sequence[Person]) -> bool:
     """Whether there is something to score; ValueError where there is not, nor a server for it."""
     if any(person.visible.any() for person in people):
         return True
-    if known(recipe.dataset.name).metric in OF_COCO_FORM:
+    if known(recipe.dataset.name).of_coco_form:
         return False
     split, root = recipe.test.split, recipe.dataset.root
     raise ValueError(f"{root}: nobody is labelled in {split}: name another part by test.split")

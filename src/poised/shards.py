@@ -8,16 +8,15 @@ from pathlib import Path
 
 from poised.files import link_or_copy, written_whole
 from poised.folder_run import (
-    SHARD,
     Run,
     RunError,
-    Totals,
     differences,
     put_together,
     read_run,
     writing,
 )
 from poised.image_list import PICTURES
+from poised.run_forms import SHARD, Totals
 
 
 def shard_folder(out: Path, shard: str) -> Path:

@@ -8,7 +8,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from poised.files import numbered, relative_name
-from poised.image_list import list_images
 from poised.images import VIDEOS
 
 CAMERA = "camera:"
@@ -31,14 +30,13 @@ def shown(source: str | Path) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def list_videos(paths: Sequence[str], without: Path | None = None) -> list[str | Path] | None:
-    """The videos that paths name, folders looked through, if they name nothing else; else None.
+def videos_of(paths: Sequence[str], found: Sequence[Path]) -> list[str | Path] | None:
+    """The videos that paths name, if they name nothing else; else None.
 
-    Raises VideoError for live sources beside images, ImageError for a path that is not there.
+    found: the files among the paths, and those of their folders. Raises VideoError for live
+    sources beside images.
     """
     live: list[str | Path] = [path for path in paths if is_live(path)]
-    files = [Path(path) for path in paths if not is_live(path)]
-    found = list_images(files, without) if files else []
     if all(path.suffix.lower() in VIDEOS for path in found):
         return [*live, *found]
     if live:

@@ -218,10 +218,10 @@ def _measure(
     if row and name == row.dataset.name:
         skeleton = skeleton or row.skeleton
     if predictions is not None:
-        if boxes is not None or padding is not None or (models, detector) != (["coco17"], "person"):
+        usual = (["coco17"], Engine.auto, True, None, None, "person", None)
+        if said or (*how, detector, boxes) != usual:
             raise ValueError(
-                "--predictions is a file of results; --model, --boxes, --detector and --padding "
-                "are of a model"
+                "--predictions is a file of results: options of a model are not for it"
             )
         return evaluate_results(predictions, name, data, part, skeleton, crowd or test.crowd)
     if boxes is None and test.boxes == "detected":

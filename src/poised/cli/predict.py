@@ -125,11 +125,14 @@ def predict(
         from poised.interrupt import heard, taken_aside
         from poised.predict import Predictor
         from poised.shards import shard_folder
-        from poised.video_sources import list_videos, result_names
+        from poised.video_sources import is_live, result_names, videos_of
 
         if "" in paths:
             raise ValueError("a path is empty; give . for this folder")
-        videos = list_videos(paths, without=out)
+        files = [Path(path) for path in paths if not is_live(path)]
+        images = list_images(files, without=out)
+        videos = videos_of(paths, images)
+        folder = shard_folder(out, shard) if shard else out
         if videos and (boxes or shard):
             raise ValueError("--boxes and --shard are for images, not for videos")
         if not videos and style is Format.parquet:
@@ -137,9 +140,9 @@ def predict(
         if not videos and (detect_every or smooth or preview):
             raise ValueError("--detect-every, --smooth and --preview are for videos")
         if videos is None:
-            images = list_images([Path(path) for path in paths], without=out)
-            if draw:
-                check_pictures(images, shard_folder(out, shard) if shard else out)
+            if draw or restart:  # which puts old pictures aside
+                for place in {out, folder}:
+                    check_pictures(images, place)
             given = boxes_of(read_boxes(boxes), images, boxes) if boxes else None
         called = result_names(videos or images, relative_to)
         said = said_of_model(model_skeleton, mean, std, bgr)
@@ -147,7 +150,6 @@ def predict(
         usual = (Colours.people, Format.jsonl) if videos else (Colours.limbs, Format.coco)
         painted = (colours or usual[0]).value if draw else None
         written = (style or usual[1]).value
-        folder = shard_folder(out, shard) if shard else out
         with held(folder), heard() as stopped, taken_aside():
             predictor = Predictor.load(
                 model,
@@ -162,6 +164,7 @@ def predict(
                 foreign=said,
             )
             remember_said([model], said)
+            asked = {"flip": flip, "format": written, "boxes": _boxes_from(boxes, finder)}
             if videos:
                 with extra("video"):
                     from poised.cli.video import predict_videos
@@ -171,6 +174,7 @@ def predict(
                         videos,
                         called,
                         out,
+                        asked,
                         style=written,
                         colours=painted,
                         detect_every=detect_every,
@@ -180,8 +184,7 @@ def predict(
                         restart=restart,
                         stopped=stopped,
                     )
-            asked = {"paths": paths, "flip": flip, "pictures": painted, "format": written}
-            asked |= {"boxes": _boxes_from(boxes, finder)}
+            asked |= {"paths": paths, "pictures": painted}
             if relative_to is not None:  # so that a run begun without this option goes on
                 asked |= {"relative_to": str(relative_to)}
             return _images(predictor, images, called, given, folder, shard, asked, restart, stopped)

@@ -69,7 +69,7 @@ def reproduce(
             raise ValueError("--record is for a recipe of the package, as it stands, on all data")
         source = Path(boxes) if boxes not in (None, "truth", "detector", "image") else boxes
         machine = Machine(accelerator, devices, nodes)
-        needed = needs(plan) if is_first() else []
+        needed = needs(plan) if is_first(machine) else []
         if dry:
             return Answer({"recipe": plan.name, "needs": needed}, needed)
         for line in needed:

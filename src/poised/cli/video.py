@@ -19,6 +19,7 @@ def predict_videos(
     sources: Sequence[str | Path],
     called: Sequence[str],
     out: Path,
+    asked: dict[str, Any],
     *,
     style: Any,
     colours: Any,
@@ -31,12 +32,13 @@ def predict_videos(
 ) -> Answer:
     """Write the videos' poses to OUT, and a drawn copy of each.
 
-    called: the sources' names in the results; colours: of the copies, None for no copies. Ctrl-C
-    or SIGTERM ends the video that runs, and what was done is kept: exit code 0 where that was a
-    live source, which has no other end.
+    called: the sources' names in the results; asked: of flip, format and boxes; colours: of the
+    copies, None for no copies. Ctrl-C or SIGTERM ends the video that runs, and what was done is
+    kept: exit code 0 where that was a live source, which has no other end.
     """
     from poised.draw import draw_poses
     from poised.follow import DETECT_EVERY
+    from poised.parts import describe_predictor
     from poised.video import Clip
     from poised.video_results import video_results
     from poised.video_run import begin_videos
@@ -50,10 +52,12 @@ def predict_videos(
     done: list[dict[str, Any]] = []
     failed: list[str] = []
     files = clip_names(sources)
+    asked = {**asked, "videos": called, "copies": files if colours else [], "colours": colours}
+    asked |= {"detect_every": every, "smooth": smooth} | describe_predictor(predictor)
     with ExitStack() as stack:
         show = stack.enter_context(_shown(preview))
         results = stack.enter_context(video_results(out, predictor.skeleton, style))
-        begin_videos(out, sources, called, style, files if colours else [], restart)
+        begin_videos(out, sources, asked, restart)
         for source, name, file in zip(sources, called, files, strict=True):
             copy = None if colours is None else out / file
             try:

@@ -56,8 +56,8 @@ def _named(
 def _annotation(split: str) -> str:
     """Where the reader of COCO's form looks for the part."""
     part, _ = cut_part(split)  # a slice is called as what it is of: no more of that is here
-    if not split.endswith(".json"):
+    if not part.endswith(".json"):
         return f"annotations/person_keypoints_{part}.json"
-    if Path(split).is_absolute() or ".." in Path(split).parts:
-        raise DatasetError(f"{split}: name a file within the data set's folder")
-    return split
+    if Path(part).is_absolute() or ".." in Path(part).parts:
+        raise DatasetError(f"{part}: name a file within the data set's folder")
+    return part

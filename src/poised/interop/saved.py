@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from poised.images import image_size
-from poised.reading import are_numbers, is_number, parse_json, read_json, read_text, short
+from poised.reading import are_numbers, is_number, read_json, read_json_lines, short
 from poised.types import Boxes, ImagePoses, Skeleton
 
 FIELDS = ("file_name", "bbox", "box_score", "score", "keypoints")
@@ -53,13 +53,10 @@ def _skeleton(path: Path) -> Skeleton:
 
 
 def _records(path: Path) -> Iterator[Any]:
-    text = read_text(path, SavedError)
     if path.suffix == ".jsonl":
-        for number, line in enumerate(text.splitlines(), start=1):
-            if line.strip():
-                yield parse_json(line, f"{path}: line {number}", SavedError)
+        yield from read_json_lines(path, SavedError)
         return
-    values = parse_json(text, str(path), SavedError)
+    values = read_json(path, SavedError)
     if not isinstance(values, list):
         raise SavedError(f"{path}: not a list of people, as `poised predict` writes it")
     yield from values

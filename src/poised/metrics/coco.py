@@ -16,7 +16,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
 from poised.datasets.coco import box_area
-from poised.reading import are_numbers, is_number, parse_json, read_json, read_text
+from poised.reading import are_numbers, is_number, read_json, read_json_lines
 
 KEPT = 20  # detections an image, COCO's rule
 CROWDED = (0.2, 0.8)  # crowd index: easy below the first, hard from the second; the official code's
@@ -35,8 +35,7 @@ def evaluator_name() -> str:
 def read_results(path: Path) -> list[dict[str, Any]]:
     """A JSON list of results, or JSON Lines of them; ResultsError for a file that is neither."""
     if path.suffix == ".jsonl":
-        lines = enumerate(read_text(path, ResultsError).splitlines(), 1)
-        values = [parse_json(s, f"{path}: line {n}", ResultsError) for n, s in lines if s.strip()]
+        values = list(read_json_lines(path, ResultsError))
     else:
         values = read_json(path, ResultsError, "results file")
     if not isinstance(values, list) or not all(isinstance(v, dict) for v in values):
