@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,14 +18,16 @@ from typer.testing import CliRunner
 
 from poised.checkpoint import find_weights, load_network, read_tensors, save_tensors
 from poised.cli import app
-from poised.datasets import read_people
+from poised.datasets import DATASETS, read_people
 from poised.datasets.categories import doubts_about
 from poised.datasets.check import twice_seen
 from poised.datasets.lspet import read_lspet
+from poised.nets import build
 from poised.own_data import doubts, own_recipe
 from poised.read_recipe import RecipeError
 from poised.recipe import Target
 from poised.runtime import Session
+from poised.transfer import for_skeleton
 from poised.types import Skeleton
 
 FIVE = {
@@ -103,6 +106,41 @@ def test_a_training_from_a_model_and_again_from_its_own(
     assert done.exit_code == 0, done.output
     assert "of five: 5 keypoints keep their channels: right_ankle" in done.output
     assert load_network(tmp_path / "again" / "again.safetensors").head[1].out_channels == 14
+
+
+def test_a_skeleton_of_which_the_model_knows_nothing_starts_anew(
+    tmp_path: Path,
+) -> None:
+    """Of other animals, of things: the head is new, what the backbone sees is kept."""
+    names = [f"antenna_{n}" for n in range(14)]
+    plain = {"pairs": [], "limbs": [], "groups": {"head": [], "upper": [], "lower": []}}
+    ours = Skeleton.from_dict(plain | {"name": "x", "keypoints": names, "sigmas": [0.1] * 14})
+    weights = find_weights("coco17-small")
+    tensors, notes = read_tensors(weights)
+    kind = {**notes["network"], "joints": 14, "groups": [[], [], []]}
+    own = build(**kind).state_dict()
+    found = for_skeleton(tensors, Skeleton.load("coco17"), ours, kind, own)
+    assert all(found[name].shape == value.shape for name, value in own.items())
+    torch.testing.assert_close(found["head.1.weight"], own["head.1.weight"])
+
+
+def test_labels_that_have_changed_are_another_training(
+    ten: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model of both would be of neither."""
+    arguments = ["train", "lsp14", f"dataset={{name: lspet, root: {ten}, train: all}}"]
+    arguments += ["input.size=[64, 64]", "optimise={batch: 5, epochs: 1, workers: 0}"]
+    arguments += ["network={name: plain_pyramid, options: {width: 8}}", "backbone={weights: null}"]
+    arguments += ["--out", str(tmp_path / "run")]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+
+    def moved(root: Path, split: str) -> list[Any]:
+        return [replace(person, xy=person.xy + 1) for person in read_lspet(root, split)]
+
+    monkeypatch.setitem(DATASETS, "lspet", replace(DATASETS["lspet"], read=moved))
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert "holds another training: people is" in done.output
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with written_whole(path) as partial:
         save_file(plain, partial, metadata={"poised": json_text(notes)})
+        partial.chmod(0o666 & ~_umask())  # safetensors lets nobody else read it
+
+
+def _umask() -> int:
+    """Which rights new files do not get; it can only be asked by being set."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -185,7 +185,7 @@ def evaluate_results(
 
 def _somebody(people: Sequence[Person], root: Path, split: str) -> None:
     """Raise ValueError where there is nothing to score."""
-    if not people:
+    if not any(person.visible.any() and not person.ignored for person in people):
         raise ValueError(f"{root.name}: nobody is annotated in {split}")
 
 

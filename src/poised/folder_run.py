@@ -113,10 +113,10 @@ def begin(out: Path, asked: Asked, restart: bool = False) -> Run:
     asked = json.loads(json_text(asked))  # as it is read again: no tuples
     with writing(out):
         if restart:
-            drawn = has_drawn(out) or asked["pictures"]
+            drawn = has_drawn(out) or asked.get("pictures")
             moved_aside(out, ALL if drawn else [name for name in ALL if name != PICTURES])
         if not (out / MANIFEST).is_file():
-            check_free(out, RESULTS if asked["pictures"] else RESULTS[1:])
+            check_free(out, RESULTS if asked.get("pictures") else RESULTS[1:])
             if (out / PARTS).exists():  # of nobody knows what
                 shutil.rmtree(out / PARTS)
             run = Run(out, asked, None)

@@ -38,6 +38,10 @@ class Machine:
     def start(self, precision: Any, loggers: list[Logger]) -> Fabric:
         """Fabric, its processes begun and joined; called in each of them."""
         on_gpu = self.accelerator != "cpu" and torch.cuda.is_available()
+        if self.accelerator not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"accelerator is {self.accelerator}, must be auto, cpu or cuda")
+        if self.accelerator == "cuda" and not on_gpu:
+            raise ValueError("accelerator is cuda, but torch finds no GPU here")
         if precision == "16-mixed" and not on_gpu:
             raise ValueError("optimise.precision 16-mixed is for GPUs; take bf16-mixed, or 32-true")
         nodes = self.nodes

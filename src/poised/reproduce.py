@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 import time
@@ -10,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 
@@ -18,7 +16,7 @@ from poised.boxes.files import BoxFileError
 from poised.checkpoint import describe_network, read_tensors
 from poised.cost import measure_cost
 from poised.datasets import Person, known, read_people
-from poised.datasets.person import cut_part
+from poised.datasets.person import cut_part, fingerprint
 from poised.evaluate import TOTAL
 from poised.files import sha256, write_text
 from poised.machine import Machine, is_first
@@ -245,16 +243,6 @@ def _pace(recipe: Recipe) -> float:
             torch.cuda.synchronize()
         seconds.append(time.monotonic() - begun)
     return seconds[-1] / len(images)
-
-
-def fingerprint(people: Sequence[Person]) -> str:
-    """The SHA-256 of whom a figure is about: images' names, boxes, joints and which are seen."""
-    digest = hashlib.sha256()
-    for person in people:
-        digest.update(person.image.name.encode("utf-8", "surrogateescape") + b"\0")
-        for numbers in (person.xywh, person.xy, person.visible):
-            digest.update(np.ascontiguousarray(numbers).tobytes())
-    return digest.hexdigest()
 
 
 def describe_machine() -> str:

@@ -33,6 +33,7 @@ FREE = (  # fields of a recipe that may change on the way: they do not say what 
     "optimise.patience",
 )
 
+ABOUT = ("samples", "joints", "people")  # what a state says of its training beside the recipe
 COUNTED = ("step", "seconds", "validated", "best", "best_step")  # numbers of a state
 Saved = tuple[dict[str, Tensor], dict[str, Any]]  # a state's tensors and notes
 
@@ -42,7 +43,7 @@ class TrainingState:
     """All that a training is between two steps.
 
     about: what is trained, {"recipe": its values, "samples": how many there are, "joints": the
-    skeleton, which the recipe may name a file of}.
+    skeleton, which the recipe may name a file of, "people": the hash of their labels}.
     average: the running mean of the network's state; scaler: of fp16's losses. step: how many are
     done, which says where in the data it is; validated: the last one that was validated; best: the
     best figure, None before any, and the step that it is of.
@@ -95,12 +96,9 @@ def find_state(out: Path, about: Mapping[str, Any]) -> Saved | None:
     tensors, notes = read_tensors(path)
     if not isinstance(notes.get("recipe"), dict) or "step" not in notes or not is_strict(notes):
         raise ValueError(f"{path} is no training's state; choose another folder (--out OTHER)")
-    joints = "joints" in notes  # not in older states
+    known = [name for name in ABOUT if name in notes]  # older states know less
     old, new = (
-        _fields(
-            {**each["recipe"], "samples": each.get("samples")}
-            | ({"joints": each.get("joints")} if joints else {})
-        )
+        _fields({**each["recipe"], **{name: each.get(name) for name in known}})
         for each in (notes, about)
     )
     unlike = [

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from poised.batches import open_batches
 from poised.checkpoint import halved, save_tensors
+from poised.datasets.person import fingerprint
 from poised.files import locked, write_text
 from poised.interrupt import Interrupted, childrens_signal_kept, heard
 from poised.machine import (
@@ -124,6 +125,8 @@ class _Training:
         skeleton = self.set_up.skeleton
         about = {"recipe": self.recipe.model_dump(mode="json"), "samples": self.count}
         about["joints"] = None if skeleton is None else skeleton.to_dict()
+        people = getattr(self.set_up.samples, "people", None)
+        about["people"] = None if people is None else fingerprint(people)
         found = None if restart else find_state(self.out, about)
         self.model, state = self.set_up.begin(about, found, self.say)
         self.state = state

@@ -49,8 +49,8 @@ def for_skeleton(
             )
             reads = axis == READS and own[key].ndim > 1
             start = torch.zeros_like(own[key]) if reads else own[key].clone()
-            found = tensors[key].to(start).index_select(axis, torch.tensor(source))
-            fitted[key] = start.index_copy(axis, torch.tensor(goal), found)
+            found = tensors[key].to(start).index_select(axis, torch.tensor(source).long())
+            fitted[key] = start.index_copy(axis, torch.tensor(goal).long(), found)
     return fitted
 
 

@@ -110,7 +110,7 @@ def errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        typer.echo(f"Error: {error}", err=True)
+        say(f"Error: {error}", err=True)
         raise typer.Exit(2) from error
 
 
@@ -120,7 +120,9 @@ def extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        package = str(error.name).partition(".")[0]
+        if error.name is None:
+            raise
+        package = error.name.partition(".")[0]
         raise ValueError(f"this needs {package}: pip install 'poised[{name}]'") from error
 
 
@@ -152,10 +154,17 @@ def remember_said(models: list[str], fields: dict[str, Any]) -> None:
             say(f"{', '.join(fields)} of {model} must be given again: {error}", err=True)
 
 
-def checked_out(out: Path | None) -> None:
-    """Refuse a file to be written that is a folder, before the work and not after it."""
+def checked_out(out: Path | None, data: Path | None = None) -> None:
+    """Refuse a file to be written that is a folder, before the work and not after it.
+
+    data: a folder in which nothing that is there is written over.
+    """
     if out is not None and out.is_dir():
         raise ValueError(f"{out} is a folder, expected a file to write")
+    if out is None or data is None or not out.exists():
+        return
+    if data.resolve() in out.resolve().parents:
+        raise FileExistsError(f"{out} is there already, within the data set: give another file")
 
 
 def number(count: int, one: str, many: str = "") -> str:
@@ -165,8 +174,10 @@ def number(count: int, one: str, many: str = "") -> str:
 
 def say(text: str, err: bool = False) -> None:
     """A line for the user; work goes on where nobody reads any more (`poised ... | head`)."""
+    stream = sys.stderr if err else sys.stdout
+    known = getattr(stream, "encoding", None) or "utf-8"  # of what cannot be shown, its number is
     try:
-        typer.echo(text.encode("utf-8", "backslashreplace").decode(), err=err)
+        typer.echo(text.encode(known, "backslashreplace").decode(known), err=err)
     except BrokenPipeError:
         setattr(sys, "stderr" if err else "stdout", open(os.devnull, "w"))  # noqa: SIM115
 
@@ -199,7 +210,7 @@ def training() -> Iterator[None]:
     try:
         yield
     except TrainingError as error:
-        typer.echo(f"Error: {error}", err=True)
+        say(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
     except Interrupted as error:
         if is_first():

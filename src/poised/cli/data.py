@@ -47,6 +47,8 @@ def check(
             others, _ = read_people(dataset, folder, against, skeleton)
             faults += twice_seen(people, others, against)
         doubts = doubts_about(names)
+        if not any(person.visible.any() and not person.ignored for person in people):
+            doubts.append(f"{folder}: nobody is labelled in {split}")
     kinds = Counter(fault.kind for fault in faults)
     labelled = sum(int(person.visible.sum()) for person in people)
     facts = {
@@ -95,9 +97,9 @@ def convert(
         from poised.files import write_bytes, write_text
         from poised.types import Skeleton
 
-        checked_out(out)
+        checked_out(out, folder)
         if to == "coco":
-            people, values = as_coco(dataset, folder, split, skeleton)
+            people, values = as_coco(dataset, folder, split, skeleton, from_root=True)
             write_text(out, json_text(values))
         elif to not in WRITERS:
             raise ValueError(f"--to is {to!r}, expected coco, {', '.join(WRITERS)}")
@@ -151,6 +153,7 @@ def show(
         from poised.datasets.check import contact_sheet
         from poised.images import write_jpeg
 
+        checked_out(out, folder)
         if out.suffix.lower() not in (".jpg", ".jpeg"):
             raise ValueError(f"{out}: a JPEG is written; end its name in .jpg")
         people, names = read_people(dataset, folder, split, skeleton)

@@ -109,8 +109,8 @@ def evaluate(
 
         from poised.evaluate import TOTAL
 
-        checked_out(out)
-        checked_out(results)
+        checked_out(out, data)
+        checked_out(results, data)
         if results is not None and predictions is not None:
             raise ValueError("--results writes a model's predictions; --predictions has no model")
         row = _row(recipe, overrides)
@@ -169,7 +169,7 @@ def report(
     with errors(), extra("eval"):
         from poised.report import write_report
 
-        checked_out(out)
+        checked_out(out, data)
         done = _measure(
             data,
             (dataset, split, _row(recipe, overrides)),

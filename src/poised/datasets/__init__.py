@@ -135,15 +135,28 @@ def read_with_truth(
 
 
 def as_coco(
-    dataset: str, root: Path, split: str, skeleton: str | None = None
+    dataset: str,
+    root: Path,
+    split: str,
+    skeleton: str | None = None,
+    from_root: bool = False,
 ) -> tuple[list[Person], dict[str, Any]]:
     """A part's people and its annotation in COCO's form, images named from `root`.
 
-    That is the file's own, with all that it has, where it is of that form. Raises what
+    That is the file's own, with all that it has, where it is of that form; its images are called
+    as it calls them, which may be from another folder, but with `from_root`. Raises what
     `read_with_truth` raises, and DatasetError where the file has NaN or infinity anywhere.
     """
     if known(dataset).of_coco_form:
-        people, _, values, _ = read_with_truth(dataset, root, split, skeleton)
+        people, _, values, folder = read_with_truth(dataset, root, split, skeleton)
+        if from_root and folder.is_relative_to(root):
+            inside = folder.relative_to(root)
+            values = values | {
+                "images": [
+                    image | {"file_name": (inside / image["file_name"]).as_posix()}
+                    for image in values["images"]
+                ]
+            }
         if not is_strict(values):
             path = annotation_file(root, cut_part(split)[0])
             raise DatasetError(f"{path}: has NaN or infinity, which JSON does not know")
@@ -188,12 +201,16 @@ def _own(values: dict[str, Any], usual: Skeleton, people: list[Person], source: 
 
 
 def _same_keypoints(values: dict[str, Any], named: Skeleton, source: Path) -> None:
-    """Raise DatasetError where a file's categories name other keypoints than a given skeleton."""
+    """Raise DatasetError where a file's categories name other keypoints than a given skeleton.
+
+    Also the same in another order: in COCO's form a keypoint is what its place says.
+    """
     own = skeleton_of(values, str(source))
     if own is None or len(own) != len(named):
         return  # nothing is named, or `_fitting` will say it
-    theirs, ours = (set(map(words_of, s.keypoints)) for s in (own, named))
-    if 2 * len(theirs & ours) < len(ours):
+    theirs, ours = (list(map(words_of, s.keypoints)) for s in (own, named))
+    same = set(theirs) & set(ours)
+    if 2 * len(same) < len(ours) or any(theirs.index(w) != ours.index(w) for w in same):
         raise DatasetError(
             f"{source}: its categories name the keypoints {', '.join(own.keypoints[:3])}, ..., the "
             f"skeleton {named.name} {', '.join(named.keypoints[:3])}, ...: give the file itself as "

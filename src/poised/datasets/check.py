@@ -72,6 +72,8 @@ def _faults(
         return
     if width <= 0 or height <= 0:
         yield "no size", f"box {person.xywh.tolist()}"
+    elif max(width, height) <= 1:
+        yield "no size", f"box {person.xywh.tolist()}: are these fractions of the image?"
     if isinstance(size, str):
         yield size, str(person.image)
     else:

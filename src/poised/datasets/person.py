@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,3 +96,13 @@ def cut_part(part: str) -> tuple[str, int | None]:
     if not (count.endswith("]") and count[:-1].isdecimal()):
         raise DatasetError(f"{part}: a slice is written as {name}[:50]")
     return name, int(count[:-1])
+
+
+def fingerprint(people: Sequence[Person]) -> str:
+    """The SHA-256 of people's labels: images' names, boxes, joints and which are seen."""
+    digest = hashlib.sha256()
+    for person in people:
+        digest.update(person.image.name.encode("utf-8", "surrogateescape") + b"\0")
+        for numbers in (person.xywh, person.xy, person.visible):
+            digest.update(np.ascontiguousarray(numbers).tobytes())
+    return digest.hexdigest()

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -60,6 +61,10 @@ def write_static(
     if twice:
         raise StaticSiteError(f"two models are named {', '.join(twice)}: give one of them")
     finder = _detector(detector)
+    files = Counter([*(notes["file"] for notes, _ in poses), finder[1]])
+    alike = [file for file, count in files.items() if count > 1]
+    if alike:
+        raise StaticSiteError(f"{', '.join(alike)} would be two models: rename one's file")
     with _unpacked(runtime, fetch) as source, folder_written_whole(folder) as made:
         _copy_page(made)
         (made / "runtime").mkdir()
