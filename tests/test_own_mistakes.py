@@ -100,6 +100,24 @@ def test_what_is_converted_is_read_where_the_help_says(discs: Path) -> None:
     assert here("data", "check", discs, "--dataset", "coco", "--split", "some.json")[0] == 0
 
 
+def test_a_mark_at_the_start_of_a_file_is_passed_over(discs: Path) -> None:
+    """As some editors on Windows write it."""
+    file = discs / "annotations" / "person_keypoints_train.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert here("data", "check", discs, "--dataset", "coco")[0] == 0
+
+
+def test_images_that_are_missing_are_looked_for_in_folders(discs: Path) -> None:
+    """A file that is named as the part is none."""
+    label = discs / "annotations" / "person_keypoints_train.json"
+    shutil.copy(label, discs / "train.json")
+    for image in (discs / "images").iterdir():
+        image.unlink()
+    _, said = here("data", "check", discs, "--dataset", "coco", "--split", "train.json")
+    assert f"missing image: {discs}" in said
+    assert "train.json/" not in said
+
+
 def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match="accelerator is tpu, must be auto, cpu or cuda"):
         Machine("tpu").start("32-true", [])

@@ -22,7 +22,7 @@ SHOWN = 200  # characters of a value in a message
 def read_text(path: Path, wrong: type[ValueError], what: str = "file") -> str:
     """A file's text; raises `wrong`, which names it, where it is absent or not UTF-8."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # some editors put a mark at the start
     except FileNotFoundError as error:
         raise wrong(f"{path}: no such {what}") from error
     except UnicodeDecodeError as error:

@@ -102,6 +102,7 @@ def _images_folder(images: list[dict[str, Any]], root: Path, split: str) -> Path
         return _whole_pack(root / PACK, images)
     parts = [split, split.replace("test-dev", "test")]  # test-dev's images are among the test's
     folders = [root / f / part for part in parts for f in ("", "images")] + [root / "images", root]
+    folders = [folder for folder in folders if folder.is_dir()]
     some = [str(image["file_name"]) for image in images[:: len(images) // LOOKED_FOR + 1]]
 
     def held(names: list[str], folder: Path) -> int:
