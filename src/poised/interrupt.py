@@ -93,6 +93,12 @@ def left_to_the_parent(_: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def pass_over_children() -> None:
+    """Of children that end from now on nothing is heard: torch's handler would raise for each."""
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 @contextmanager
 def childrens_signal_kept() -> Iterator[None]:
     """Put SIGCHLD's handler back at the end: torch's DataLoader sets its own, for good.

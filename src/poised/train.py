@@ -33,7 +33,7 @@ from poised.batches import open_batches
 from poised.checkpoint import halved, save_tensors
 from poised.datasets.person import fingerprint
 from poised.files import locked, write_text
-from poised.interrupt import Interrupted, childrens_signal_kept, heard
+from poised.interrupt import Interrupted, childrens_signal_kept, heard, pass_over_children
 from poised.machine import (
     Machine,
     TrainingError,
@@ -145,6 +145,7 @@ class _Training:
             with heard() as stopped, self.log.progress(self.recipe.name, first) as self.bar:
                 self._loop(stopped)
         except (RuntimeError, ConnectionError) as error:
+            pass_over_children()  # other readers, that die too, would disturb what follows
             raise explained(error, self.out, state.step, self.fabric.world_size) from error
         weights = self._write_model(self.recipe.name)
         self.say(f"{state.step} steps, {state.seconds:.0f} s -> {weights}")

@@ -109,8 +109,8 @@ def evaluate(
 
         from poised.evaluate import TOTAL
 
-        checked_out(out, data)
-        checked_out(results, data)
+        checked_out(out)
+        checked_out(results)
         if results is not None and predictions is not None:
             raise ValueError("--results writes a model's predictions; --predictions has no model")
         row = _row(recipe, overrides)
@@ -169,7 +169,7 @@ def report(
     with errors(), extra("eval"):
         from poised.report import write_report
 
-        checked_out(out, data)
+        checked_out(out)
         done = _measure(
             data,
             (dataset, split, _row(recipe, overrides)),
@@ -202,6 +202,7 @@ def _measure(
     write_to: Path | None = None,
 ) -> Any:
     """The evaluation that the options ask for; what they leave open is the recipe's."""
+    from poised.datasets.coco import is_labels
     from poised.evaluate import evaluate_model, evaluate_results, usual_split
     from poised.recipe import Test
     from poised.validate import load_tester
@@ -214,6 +215,8 @@ def _measure(
         raise ValueError("name the data set: --dataset, or a --recipe")
     part = split or (row.test.split if row else usual_split(name))
     skeleton, length, crowd, also_at = which
+    if write_to is not None and is_labels(write_to, data, part):
+        raise FileExistsError(f"{write_to}: are the labels of {part}; give another file")
     test = row.test if row else Test()
     if row and name == row.dataset.name:
         skeleton = skeleton or row.skeleton

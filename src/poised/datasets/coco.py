@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from poised.datasets.person import ENLARGE, DatasetError, Person, joints_box
+from poised.datasets.person import ENLARGE, DatasetError, Person, cut_part, joints_box
 from poised.images import image_size
 from poised.packs import PACK, open_pack
 from poised.reading import LARGEST, read_json, short
@@ -63,6 +63,14 @@ def annotation_file(root: Path, split: str) -> Path:
     if not found:
         raise FileNotFoundError(f"{root}: none of {', '.join(names)}")
     return found[0]
+
+
+def is_labels(path: Path, root: Path, split: str) -> bool:
+    """Whether a file is that of the labels of a part in COCO's form."""
+    try:
+        return path.exists() and path.samefile(annotation_file(root, cut_part(split)[0]))
+    except (OSError, DatasetError):
+        return False
 
 
 def read_annotations(root: Path, split: str) -> tuple[dict[str, Any], Path]:
