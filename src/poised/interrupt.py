@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -50,8 +50,8 @@ def heard() -> Iterator[Callable[[], int | None]]:
 
 
 @contextmanager
-def taken_aside() -> Iterator[None]:
-    """Within the block another thread takes SIGNALS, and this one runs their handlers all the same.
+def taken_aside(signals: Iterable[signal.Signals] = SIGNALS) -> Iterator[None]:
+    """Within the block another thread takes them, and this one runs their handlers all the same.
 
     To be opened before OpenVINO, which gives the thread that loads it a stack for signals that can
     be too small; threads that are begun within take none. Python runs a handler's Python in the
@@ -63,7 +63,7 @@ def taken_aside() -> Iterator[None]:
     over = threading.Event()
     taker = threading.Thread(target=over.wait, daemon=True)
     taker.start()  # before the signals are blocked here: it inherits what is
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
@@ -104,14 +104,15 @@ def childrens_signal_kept() -> Iterator[None]:
     """Put SIGCHLD's handler back at the end: torch's DataLoader sets its own, for good.
 
     A signal that Python handles can end a process that has loaded OpenVINO, whose stack for signals
-    is too small, and this one comes with every child that ends.
+    is too small, and this one comes with every child that ends: it is taken aside until then.
     """
     number = getattr(signal, "SIGCHLD", None)  # not on Windows
     if number is None or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(number)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
+    with taken_aside([number]):
+        try:
+            yield
+        finally:
+            signal.signal(number, before)
