@@ -127,6 +127,13 @@ def test_label_studios_files_are_new_ones(saved: tuple, tmp_path: Path) -> None:
     assert CliRunner().invoke(app, [*own, str(tmp_path / "c.json")]).exit_code == 0
 
 
+def test_a_broken_image_is_named_with_the_file_that_names_it(saved: tuple, tmp_path: Path) -> None:
+    _, path = saved
+    (tmp_path / "a" / "one.png").write_text("no picture")
+    with pytest.raises(SavedError, match=r"poses\.json: .*one\.png: broken image"):
+        read_saved(path, tmp_path)
+
+
 def test_yolos_own_tools_find_the_images_from_its_file(saved: tuple, tmp_path: Path) -> None:
     """They take data.yaml's folder where it has no `path`, and the working folder for a dot."""
     found, _ = saved

@@ -96,7 +96,7 @@ def _image(
         )
     size = image_size(file)
     if isinstance(size, str):
-        raise SavedError(f"{file}: {size}")
+        raise SavedError(f"{path}: {file}: {size}")
     try:
         boxes = np.array([record["bbox"] for record in records], np.float32)
         box_score = np.array([record["box_score"] for record in records], np.float32)
