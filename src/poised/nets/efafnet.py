@@ -69,9 +69,8 @@ class ChannelSelection(nn.Module):
         self.up = nn.Conv2d(inside, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        greatest = (
-            x.flatten(2).max(2).values[..., None, None]
-        )  # the pool's has no fixed bits on GPUs
+        # not by torch's pool, whose gradient has no fixed bits on GPUs
+        greatest = x.flatten(2).max(2).values[..., None, None]
         z = functional.adaptive_avg_pool2d(x, 1) + greatest  # eq. 4
         return torch.sigmoid(self.up(functional.relu(self.down(z))))  # eq. 6
 

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -61,8 +60,8 @@ def write_static(
     if twice:
         raise StaticSiteError(f"two models are named {', '.join(twice)}: give one of them")
     finder = _detector(detector)
-    files = Counter([*(notes["file"] for notes, _ in poses), finder[1]])
-    alike = [file for file, count in files.items() if count > 1]
+    files = [*(notes["file"] for notes, _ in poses), finder[1]]
+    alike = sorted({file for file in files if files.count(file) > 1})
     if alike:
         raise StaticSiteError(f"{', '.join(alike)} would be two models: rename one's file")
     with _unpacked(runtime, fetch) as source, folder_written_whole(folder) as made:
