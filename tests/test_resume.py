@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ torch.set_num_threads(1)
 import yaml
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data._utils import signal_handling
 from typer.testing import CliRunner
 
 from poised.checkpoint import read_tensors
@@ -26,7 +28,7 @@ from poised.nets import NETWORKS
 from poised.read_recipe import load_recipe
 from poised.recipe import Recipe
 from poised.resume import TrainingState, optimiser_tensors, restore_optimiser
-from poised.train import TrainingError, train
+from poised.train import TrainingError, take_step, train
 from poised.training_log import TrainingLog
 from poised.types import Skeleton
 
@@ -553,9 +555,19 @@ def test_a_device_is_waited_for_once_in_twenty_steps(
 
 
 def test_a_training_leaves_the_signal_of_children_as_it_was(
-    start: Callable[..., Path], tmp_path: Path
+    start: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a worker, for which torch's DataLoader sets a handler of its own."""
+    """While it runs, too: torch's DataLoader sets one for its workers, once a process."""
+    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
     before = signal.getsignal(signal.SIGCHLD)
+    during: list[object] = []
+
+    def step(*of: Any) -> Tensor:
+        during.append(signal.getsignal(signal.SIGCHLD))
+        return take_step(*of)
+
+    monkeypatch.setattr("poised.train.take_step", step)
     start(small("optimise.workers=1", "optimise.epochs=1"), tmp_path / "run")
-    assert signal.getsignal(signal.SIGCHLD) is before
+    assert signal_handling._SIGCHLD_handler_set
+    assert during
+    assert all(handler is before for handler in [*during, signal.getsignal(signal.SIGCHLD)])

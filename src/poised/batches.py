@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from poised.datasets.training import Samples
-from poised.interrupt import left_to_the_parent
+from poised.interrupt import childrens_signal_kept, left_to_the_parent
 from poised.recipe import Optimise
 
 MOST_WORKERS = 8  # a process, where a recipe leaves it open
@@ -66,8 +66,9 @@ def open_batches(
         pin_memory=fabric.device.type == "cuda",
         generator=torch.Generator(),  # its own: torch's is left to the network
     )
-    ready = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
-    return iter(cast("Iterable[list[Tensor]]", ready))
+    with childrens_signal_kept():
+        read = iter(loader)  # its workers start
+    return (fabric.to_device(batch) for batch in read)
 
 
 def usual_workers(processes: int) -> int:

@@ -21,7 +21,6 @@ from rich.progress import track
 
 from poised.batches import open_batches
 from poised.files import write_text, written_whole
-from poised.interrupt import childrens_signal_kept
 from poised.machine import Machine
 from poised.recipe import Recipe
 from poised.set_up import SetUp
@@ -49,7 +48,7 @@ def find_lr(
     device, if None.
     """
     machine = machine or Machine()
-    with machine.settings(), childrens_signal_kept():
+    with machine.settings():
         rates, losses = _losses(recipe, machine, say)
     smooth = smoothed(losses)
     best = suggested(rates, smooth)

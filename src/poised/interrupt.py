@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -50,8 +50,8 @@ def heard() -> Iterator[Callable[[], int | None]]:
 
 
 @contextmanager
-def taken_aside(signals: Iterable[signal.Signals] = SIGNALS) -> Iterator[None]:
-    """Within the block another thread takes them, and this one runs their handlers all the same.
+def taken_aside() -> Iterator[None]:
+    """Within the block another thread takes SIGNALS; this one runs their handlers all the same.
 
     To be opened before OpenVINO, which gives the thread that loads it a stack for signals that can
     be too small; threads that are begun within take none. Python runs a handler's Python in the
@@ -63,7 +63,7 @@ def taken_aside(signals: Iterable[signal.Signals] = SIGNALS) -> Iterator[None]:
     over = threading.Event()
     taker = threading.Thread(target=over.wait, daemon=True)
     taker.start()  # before the signals are blocked here: it inherits what is
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
@@ -93,26 +93,20 @@ def left_to_the_parent(_: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def pass_over_children() -> None:
-    """Of children that end from now on nothing is heard: torch's handler would raise for each."""
-    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-
-
 @contextmanager
 def childrens_signal_kept() -> Iterator[None]:
-    """Put SIGCHLD's handler back at the end: torch's DataLoader sets its own, for good.
+    """Put SIGCHLD's handler back at the end: to be around what begins a DataLoader of torch's.
 
-    A signal that Python handles can end a process that has loaded OpenVINO, whose stack for signals
-    is too small, and this one comes with every child that ends: it is taken aside until then.
+    That sets its own, for good, which raises for a worker's end in whatever the main thread is at,
+    in the handling of another error too; and a signal that Python handles can end a process that
+    has loaded OpenVINO (see taken_aside). Without it the loader sees for itself within 5 s.
     """
     number = getattr(signal, "SIGCHLD", None)  # not on Windows
     if number is None or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(number)
-    with taken_aside([number]):
-        try:
-            yield
-        finally:
-            signal.signal(number, before)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

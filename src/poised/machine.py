@@ -122,16 +122,16 @@ def kept_whole(out: Path, step: int) -> Iterator[None]:
 
 
 def explained(
-    error: RuntimeError | ConnectionError, out: Path, step: int, processes: int
-) -> RuntimeError | ConnectionError:
+    error: RuntimeError | ConnectionError | EOFError, out: Path, step: int, processes: int
+) -> RuntimeError | ConnectionError | EOFError:
     """An error of torch's in a user's words, where it is known: a process has died.
 
-    A ConnectionError is a data process's that died amid what it was sending.
+    A ConnectionError or EOFError is a data process's that died amid what it was sending.
     """
     where = f"what was saved in {out} is whole, and the same command goes on from there"
     if isinstance(error, TrainingError):
         return error
-    if isinstance(error, ConnectionError) or "DataLoader worker (pid" in str(error):
+    if isinstance(error, ConnectionError | EOFError) or "DataLoader worker (pid" in str(error):
         return TrainingError(
             f"a process that reads the data died at step {step}: {error}. Often memory is short "
             f"(fewer optimise.workers); {where}."
