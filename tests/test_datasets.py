@@ -269,6 +269,10 @@ def test_an_id_twice_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(values))
     with pytest.raises(DatasetError, match="annotations has the id 1 more than once"):
         read_coco(tmp_path, "a.json")
+    del good["id"]
+    (tmp_path / "a.json").write_text(json.dumps(values))
+    with pytest.raises(DatasetError, match="annotations has records without an id"):
+        read_coco(tmp_path, "a.json")
 
 
 def test_images_are_looked_for_where_most_of_them_are(tmp_path: Path) -> None:

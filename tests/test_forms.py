@@ -218,6 +218,9 @@ def test_what_cannot_be_made_is_said(forms: Path, tmp_path: Path) -> None:
         code, output = run("export", model, *options)
         assert code == 2, output
         assert message in " ".join(output.split())
+    (tmp_path / "five.yaml").write_text("name: five\n")
+    code, output = run("export", tmp_path / "five.yaml", "--out", tmp_path / "a.onnx")
+    assert "five.yaml: neither weights (.safetensors) nor an ONNX model" in " ".join(output.split())
     code, output = run("export", "person", "--out", tmp_path / "a.xml", "--whole")
     assert code == 2, output
     assert "a detector" in output

@@ -24,7 +24,7 @@ from poised.bundled import recipe_names
 from poised.cli import app
 from poised.datasets import DatasetError, read_people, read_with_truth
 from poised.read_recipe import load_recipe
-from poised.reproduce import _is_labelled, fingerprint, needs, record, verdict
+from poised.reproduce import _has_labels, fingerprint, needs, record, verdict
 from poised.runtime import find_model
 from poised.validate import check_validation, evaluate_recipe
 
@@ -136,7 +136,7 @@ def test_a_part_without_labels_or_a_server_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "lspet"
     recipe = load_recipe("multi_context", [f"dataset.root={root}"])
     with pytest.raises(ValueError, match="nobody is labelled in valid: name another part"):
-        _is_labelled(recipe, [])
+        _has_labels(recipe, [])
 
 
 def test_all_data_sets_count_in_what_is_needed(shared: Path) -> None:

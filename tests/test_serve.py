@@ -323,6 +323,15 @@ def test_other_paths_and_methods(dotted: Served, method: str, path: str, status:
     assert (status == 405) == ("allow" in headers)
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz", "/v1/models", "/nothing"])
+def test_head_is_get_without_its_body(dotted: Served, path: str) -> None:
+    status, told, body = dotted.ask("GET", path)
+    again, told_again, nothing = dotted.ask("HEAD", path)
+    assert again == status
+    assert int(told_again["content-length"]) == int(told["content-length"]) == len(body)
+    assert nothing == b""
+
+
 def test_a_browser_is_told_to_load_from_here_alone(dotted: Served) -> None:
     for path, status in (("/", 200), ("/healthz", 200), ("/nothing", 404)):
         told, headers, _ = dotted.ask("GET", path)

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,6 +140,32 @@ def test_what_is_under_way_is_answered_and_nothing_new(options: list[str]) -> No
             raw.sendall(body)
             assert raw.recv(1000).startswith(b"HTTP/1.1 200 ")
         assert process.wait(30) == 0
+
+
+@posix
+def test_a_second_signal_ends_it_at_once(options: list[str]) -> None:
+    """While a request waits for its body, which would never come; without a traceback."""
+    with (
+        started(options) as (process, port),
+        socket.create_connection(("127.0.0.1", port), timeout=30) as raw,
+    ):
+        raw.sendall(head(1000))
+        until(lambda: under_way(port) == 1)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        assert said == "answering what is under way (1); a second signal ends at once\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (out, err, process.returncode) == ("", "", -signal.SIGINT)
+
+
+def under_way(port: int) -> int:
+    """Requests, as the server counts them."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        found = re.search(r"poised_requests_under_way (\d+)", answer.read().decode())
+    assert found is not None
+    return int(found[1])
 
 
 def refused(*arguments: str) -> str:

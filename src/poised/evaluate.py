@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from poised.boxes.files import BoxFileError, boxes_of, read_boxes
+from poised.boxes.files import boxes_of, check_box_file, read_boxes
 from poised.boxes.nms import NmsKind, suppress
 from poised.crops import clean_boxes
 from poised.datasets import Person, known, read_people, read_with_truth
+from poised.datasets.person import is_labelled
 from poised.estimate import Estimator
 from poised.files import sha256, write_text
 from poised.images import image_size
@@ -143,8 +144,7 @@ def _how(
     if not predictor.protocol.rescore:
         protocol["pose_score"] = "box score"
     if isinstance(boxes, Path):
-        if not boxes.is_file():
-            raise BoxFileError(f"{boxes}: no such box file; or give truth, detector or image")
+        check_box_file(boxes)
         protocol |= {"boxes_sha256": sha256(boxes), "box_nms": list(nms)}
     if boxes == "detector" and isinstance(estimator, Estimator):
         file = find_model(detector)
@@ -185,7 +185,7 @@ def evaluate_results(
 
 def _somebody(people: Sequence[Person], root: Path, split: str) -> None:
     """Raise ValueError where there is nothing to score."""
-    if not any(person.visible.any() and not person.ignored for person in people):
+    if not is_labelled(people):
         raise ValueError(f"{root.name}: nobody is annotated in {split}")
 
 

@@ -104,6 +104,15 @@ def check_free(out: Path, names: Iterable[str]) -> None:
         )
 
 
+def check_same(out: Path, unlike: Sequence[str]) -> None:
+    """Raise RunError where a folder's run and the one that is asked for are unlike in something."""
+    if unlike:
+        raise RunError(
+            f"{out} holds another run: {'; '.join(unlike)}. Write to another folder "
+            "(--out OTHER), or begin anew in this one (--restart)."
+        )
+
+
 def begin(out: Path, asked: Asked, restart: bool = False) -> Run:
     """The run in a folder that is `held`: a new one, or that which the same was asked of before.
 
@@ -123,12 +132,7 @@ def begin(out: Path, asked: Asked, restart: bool = False) -> Run:
             run.save()
             return run
     before = read_run(out)
-    unlike = differences(before.asked, asked)
-    if unlike:
-        raise RunError(
-            f"{out} holds another run: {'; '.join(unlike)}. Write to another folder "
-            "(--out OTHER), or begin anew in this one (--restart)."
-        )
+    check_same(out, differences(before.asked, asked))
     return before
 
 

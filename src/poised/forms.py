@@ -87,6 +87,8 @@ def write_form(wanted: Wanted, out: Path, form: Form) -> Path:
 
 def _write_onnx(wanted: Wanted, out: Path) -> Path:
     if not wanted.needs_weights:
+        if wanted.source.suffix != ".onnx":
+            raise ModelError(f"{wanted.source}: neither weights (.safetensors) nor an ONNX model")
         raise ModelError(
             f"{wanted.source} is ONNX already: --whole, --int8 or --fp32, or --to openvino or "
             "torchscript, makes another file of it"

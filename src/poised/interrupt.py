@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -21,11 +22,11 @@ class Interrupted(Exception):
 
 
 @contextmanager
-def heard() -> Iterator[Callable[[], int | None]]:
+def heard(then: Any = None) -> Iterator[Callable[[], int | None]]:
     """Within the block, the first of SIGNALS only notes its number, which the yielded call tells.
 
-    A second one does what it always did. In another thread than the main one nothing is heard, as
-    Python calls handlers in that alone.
+    A second one does what it always did, or what the handler `then` does. In another thread than
+    the main one nothing is heard, as Python calls handlers in that alone.
     """
     told: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -35,18 +36,17 @@ def heard() -> Iterator[Callable[[], int | None]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         told.append(number)
-        restore()
+        take(before if then is None else dict.fromkeys(SIGNALS, then))
 
-    def restore() -> None:
-        for number, handler in before.items():
+    def take(handlers: dict[signal.Signals, Any]) -> None:
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
-    for number in SIGNALS:
-        signal.signal(number, note)
+    take(dict.fromkeys(SIGNALS, note))
     try:
         yield lambda: told[0] if told else None
     finally:
-        restore()
+        take(before)
 
 
 @contextmanager

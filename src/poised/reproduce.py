@@ -12,11 +12,11 @@ from typing import Any
 import torch
 import yaml
 
-from poised.boxes.files import BoxFileError
+from poised.boxes.files import check_box_file
 from poised.checkpoint import describe_network, read_tensors
 from poised.cost import measure_cost
 from poised.datasets import Person, known, read_people
-from poised.datasets.person import cut_part, fingerprint
+from poised.datasets.person import cut_part, fingerprint, is_labelled
 from poised.evaluate import TOTAL
 from poised.files import sha256, write_text
 from poised.machine import Machine, is_first
@@ -69,7 +69,7 @@ def needs(recipe: Recipe) -> list[str]:
     lines.append(f"tested on {test.split}: {boxes}, {flip}, decoder {test.decoder}{scales}")
     tested = _people(recipe, test.split)
     check_heads(recipe.dataset.name, tested)
-    if not _is_labelled(recipe, tested):
+    if not _has_labels(recipe, tested):
         lines.append(f"{test.split}: no labels here, so results for its server and no figures")
     own, seen = recipe.dataset, 0
     for source in (own, *own.also):
@@ -101,12 +101,12 @@ def reproduce(
     Raises what `train` and `evaluate_model` raise.
     """
     split, results = recipe.test.split, None
-    if not _is_labelled(recipe, _people(recipe, split)):
+    if not _has_labels(recipe, _people(recipe, split)):
         results = out / "results.json"
         if boxes == "truth":
             raise ValueError(f"{split} has no labels here: its boxes are a FILE's or detector's")
-    if isinstance(boxes, Path) and not boxes.is_file():
-        raise BoxFileError(f"{boxes}: no such box file; or give truth, detector or image")
+    if isinstance(boxes, Path):
+        check_box_file(boxes)
     before = commit()
     weights = train(recipe, out, machine=machine, say=say)
     if not is_first():
@@ -205,9 +205,9 @@ def _is_on(row: Reported, split: str) -> bool:
     return row.split in (None, cut_part(split)[0])
 
 
-def _is_labelled(recipe: Recipe, people: Sequence[Person]) -> bool:
+def _has_labels(recipe: Recipe, people: Sequence[Person]) -> bool:
     """Whether there is something to score; ValueError where there is not, nor a server for it."""
-    if any(person.visible.any() for person in people):
+    if is_labelled(people):
         return True
     if known(recipe.dataset.name).of_coco_form:
         return False

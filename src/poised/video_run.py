@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from poised.files import moved_aside, write_text
-from poised.folder_run import ALL, RunError, check_free, differences, writing
+from poised.folder_run import ALL, RunError, check_free, check_same, differences, writing
 from poised.image_list import MANIFEST, PICTURES, has_drawn
 from poised.reading import json_text, read_json
 from poised.video_results import WRITERS
@@ -25,9 +25,10 @@ def begin_videos(
 
     asked: all that the results depend on, with the results' `format` and `copies`, the names of
     the drawn videos in `out`. The same command again writes over its own results, but for those of
-    live sources, which do not come again. Raises VideoError
-    where an input would be written over or put away, RunError where the folder holds another run,
-    or a file of the names to be written; restart: what is there goes into out/earlier-1 (-2, ...).
+    live sources, which do not come again. restart: what is there goes into out/earlier-1 (-2, ...).
+
+    Raises VideoError where an input would be written over or put away, RunError where the folder
+    holds another run, or a file of the names to be written.
     """
     asked = json.loads(json_text(asked))  # as it is read again: no tuples
     manifest, copies = out / MANIFEST, asked["copies"]
@@ -44,11 +45,7 @@ def begin_videos(
         unlike = differences(there, asked)
         if any(map(is_live, sources)):
             unlike = [*unlike, "a live source was recorded there"]
-        if unlike:
-            raise RunError(
-                f"{out} holds another run: {'; '.join(unlike)}. Write to another folder "
-                "(--out OTHER), or begin anew in this one (--restart)."
-            )
+        check_same(out, unlike)
     else:
         check_free(out, [f"poses.{asked['format']}", "skeleton.json", *copies])
     with writing(out):

@@ -19,6 +19,12 @@ class BoxFileError(ValueError):
     """A box file that cannot be used: names the file, the record and the field."""
 
 
+def check_box_file(path: Path) -> None:
+    """Raise BoxFileError where an evaluation's boxes name no file."""
+    if not path.is_file():
+        raise BoxFileError(f"{path}: no such box file; or give truth, detector or image")
+
+
 def read_boxes(
     path: Path, names: Mapping[int, str] = MappingProxyType({}), category: int | None = None
 ) -> dict[str, Boxes]:

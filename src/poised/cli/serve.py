@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -47,8 +48,8 @@ def serve(
 ) -> None:
     """Serve the page and its API: everybody's pose in the images that clients send.
 
-    Ctrl-C or SIGTERM end it when what is under way is answered. With --static the models run in
-    the visitor's browser, and no server is needed.
+    Ctrl-C or SIGTERM end it when what is under way is answered, a second one at once. With --static
+    the models run in the visitor's browser, and no server is needed.
     """
     if static is not None:
         _write(static, model, detector, runtime, fetch)
@@ -61,11 +62,12 @@ def serve(
         from poised.serve.run import address, bind, load, opened, run
 
         limits = Limits(max_bytes, max_pixels, max_images, queue, seconds, rate)
-        with bind(host, port) as listening, heard() as stopped, taken_aside():
+        at_once = signal.SIG_DFL  # there is nothing to lose, and a traceback would tell nothing
+        with bind(host, port) as listening, heard(at_once) as stopped, taken_aside():
             predictors = load(model or ["coco17", "coco17-small"], detector, threads)
             with opened(predictors, limits) as api:
                 say(f"poised serves {', '.join(predictors)} at {address(listening)}")
-                run(api, listening, stopped, proxy)
+                run(api, listening, stopped, proxy, say)
                 say("stopped; what was under way is answered")
 
 

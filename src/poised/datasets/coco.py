@@ -151,7 +151,8 @@ def _check(values: dict[str, Any], path: Path) -> None:
         numbers = Counter(str(row.get("id")) for row in rows)
         if len(numbers) < len(rows):
             twin = numbers.most_common(1)[0][0]
-            raise DatasetError(f"{path}: {part} has the id {twin} more than once")
+            said = "records without an id" if twin == "None" else f"the id {twin} more than once"
+            raise DatasetError(f"{path}: {part} has {said}")
     for index, image in enumerate(values["images"]):
         if not _is_id(image.get("id")) or not isinstance(image.get("file_name"), str):
             raise DatasetError(f"{path}: images[{index}] needs an id and a file_name")

@@ -67,6 +67,11 @@ def joints_box(xy: NDArray[np.float64], visible: NDArray[np.bool_]) -> NDArray[n
     return np.concatenate([low - margin, high - low + 2 * margin])
 
 
+def is_labelled(people: Sequence[Person]) -> bool:
+    """Whether there is somebody among them to score or to learn from."""
+    return any(person.visible.any() and not person.ignored for person in people)
+
+
 def check_numbers(people: Sequence[Person], root: Path) -> None:
     """Raise DatasetError that names the first with a number that cannot be of an image's pixels."""
     for record, person in enumerate(people):

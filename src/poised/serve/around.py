@@ -38,7 +38,7 @@ HEADERS = {
 
 
 class Around:
-    """An ASGI application within another.
+    """An ASGI application within another, which sees HEAD as GET: the server sends no body then.
 
     Where an answer comes before the request's body has been read (it is too large, or the server
     full), the body is read on and dropped for LINGER seconds. Closing at once would reset the
@@ -79,7 +79,8 @@ class Around:
                 message = {"type": "http.response.body", "body": b""}
             await send(message)
 
-        await self.app(scope, reading, sending)
+        seen = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        await self.app(seen, reading, sending)
 
 
 def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:

@@ -83,10 +83,12 @@ def run(
     listening: socket.socket,
     stopped: Callable[[], int | None],
     proxy: str | None = None,
+    say: Callable[[str], None] = print,
 ) -> None:
     """Answer until `stopped` tells a signal; then what is under way is answered, no more is taken.
 
-    proxy: the address whose word for a client's address (X-Forwarded-For) is believed.
+    proxy: the address whose word for a client's address (X-Forwarded-For) is believed. say: is
+    called where that may take a while.
     """
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # or clients write our log
     server = uvicorn.Server(
@@ -104,14 +106,14 @@ def run(
         )
     )
     server.capture_signals = contextlib.nullcontext  # `stopped` hears them
-    asyncio.run(_until(server, listening, stopped))
 
+    async def serve() -> None:
+        serving = asyncio.create_task(server.serve([listening]))
+        while not serving.done() and stopped() is None:
+            await asyncio.wait({serving}, timeout=LISTEN)
+        if (taken := api.places.taken) and not serving.done():
+            say(f"answering what is under way ({taken}); a second signal ends at once")
+        server.should_exit = True
+        await serving
 
-async def _until(
-    server: uvicorn.Server, listening: socket.socket, stopped: Callable[[], int | None]
-) -> None:
-    serving = asyncio.create_task(server.serve([listening]))
-    while not serving.done() and stopped() is None:
-        await asyncio.wait({serving}, timeout=LISTEN)
-    server.should_exit = True
-    await serving
+    asyncio.run(serve())
