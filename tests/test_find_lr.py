@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ torch.set_num_threads(1)
 from typer.testing import CliRunner
 
 from poised.cli import app
+from poised.datasets.poses import PoseCrops
 from poised.find_lr import HIGHEST, LOWEST, SETTLED, smoothed, suggested
 from poised.images import read_image
 from poised.train import TrainingError
@@ -49,6 +51,19 @@ def test_rates_are_tried_on_one_device(tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, words)
     assert refused.exit_code == 2
     assert "rates are tried by one process on one device" in refused.output
+
+
+def test_a_reader_that_dies_is_told_as_in_a_training(
+    ten: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PoseCrops, "__getitem__", lambda *_: os._exit(3))
+    words = ["train", "lsp14", f"dataset={{name: lspet, root: {ten}, train: all}}", *TINY]
+    words += ["optimise.workers=1", "--find-lr", "--out", str(tmp_path / "run")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    said = " ".join(done.output.split())
+    assert "a process that reads the data died at step 0: DataLoader worker (pid" in said
+    assert "nothing was written" in said
 
 
 def test_the_command_writes_a_curve_and_leaves_no_state(ten: Path, tmp_path: Path) -> None:

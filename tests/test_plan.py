@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from poised import plan
 from poised.batches import Places, usual_workers
 from poised.checkpoint import describe_network
-from poised.machine import Machine, is_first
+from poised.machine import Machine, TrainingError, explained, is_first
 from poised.nets import build
 from poised.plan import Trial, departures, part_size
 from poised.read_recipe import load_recipe
@@ -151,3 +151,32 @@ def test_what_departs_from_the_paper_is_said() -> None:
     large = load_recipe("csanet-resnet152-384x288", ["optimise.devices=1"])
     parts = departures(large, 1, 128, 64, [])  # of batch norms the paper's share: still it is said
     assert "in 2 parts of 64 at most" in parts[-2]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        EOFError(),  # a greeting that was cut short
+        ConnectionResetError("[Errno 104] Connection reset by peer"),
+        RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"),
+        RuntimeError("Pin memory thread exited unexpectedly"),
+    ],
+    ids=repr,
+)
+def test_a_readers_death_is_told_with_what_is_known(
+    error: RuntimeError | ConnectionError | EOFError,
+) -> None:
+    told = explained(error, "all is kept", 5, 1)
+    assert isinstance(told, TrainingError)
+    about = str(error) or "EOFError"
+    assert str(told) == (
+        f"a process that reads the data died at step 5: {about}. Often memory is short (fewer "
+        "optimise.workers); all is kept."
+    )
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, EOFError, ConnectionResetError])
+def test_what_a_reader_raises_is_no_death(kind: type[RuntimeError | EOFError]) -> None:
+    """As torch raises it again: with the reader's own traceback in its text."""
+    error = kind("Caught it in DataLoader worker process 0.\nOriginal Traceback ...")
+    assert explained(error, "all is kept", 5, 1) is error

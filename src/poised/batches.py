@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from poised.datasets.training import Samples
-from poised.interrupt import childrens_signal_kept, left_to_the_parent
+from poised.interrupt import left_to_the_parent, pass_over_children
 from poised.recipe import Optimise
 
 MOST_WORKERS = 8  # a process, where a recipe leaves it open
@@ -54,7 +54,8 @@ def open_batches(
 ) -> Iterator[list[Tensor]]:
     """This process's parts of the batches from a step on, on its device, without end.
 
-    The worker processes that read them live as long as this is read.
+    The worker processes that read them begin with the first and live as long as this is read; who
+    reads it keeps SIGCHLD's handler (`interrupt.childrens_signal_kept`).
     """
     rank, world = fabric.global_rank, fabric.world_size
     here = world // getattr(fabric.strategy, "num_nodes", 1)
@@ -66,9 +67,10 @@ def open_batches(
         pin_memory=fabric.device.type == "cuda",
         generator=torch.Generator(),  # its own: torch's is left to the network
     )
-    with childrens_signal_kept():
-        read = iter(loader)  # its workers start
-    return (fabric.to_device(batch) for batch in read)
+    read = iter(loader)  # its workers begin
+    pass_over_children()
+    for batch in read:
+        yield fabric.to_device(batch)
 
 
 def usual_workers(processes: int) -> int:

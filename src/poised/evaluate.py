@@ -16,7 +16,7 @@ from poised.boxes.files import boxes_of, check_box_file, read_boxes
 from poised.boxes.nms import NmsKind, suppress
 from poised.crops import clean_boxes
 from poised.datasets import Person, known, read_people, read_with_truth
-from poised.datasets.person import is_labelled
+from poised.datasets.person import anybody_labelled
 from poised.estimate import Estimator
 from poised.files import sha256, write_text
 from poised.images import image_size
@@ -185,7 +185,7 @@ def evaluate_results(
 
 def _somebody(people: Sequence[Person], root: Path, split: str) -> None:
     """Raise ValueError where there is nothing to score."""
-    if not is_labelled(people):
+    if not anybody_labelled(people):
         raise ValueError(f"{root.name}: nobody is annotated in {split}")
 
 

@@ -21,7 +21,8 @@ from rich.progress import track
 
 from poised.batches import open_batches
 from poised.files import write_text, written_whole
-from poised.machine import Machine
+from poised.interrupt import childrens_signal_kept
+from poised.machine import Machine, explained
 from poised.recipe import Recipe
 from poised.set_up import SetUp
 from poised.train import TrainingError, take_step
@@ -44,11 +45,11 @@ def find_lr(
 
     `optimise.backbone`'s fraction holds, schedule and warm-up do not. Nothing else is kept, so that
     a training in `out` begins, or goes on, as if this had not been. Raises what `train` raises
-    where nothing can be learnt, and TrainingError where no rate makes the loss fall. machine: one
-    device, if None.
+    where nothing can be learnt or a process dies, and TrainingError where no rate makes the loss
+    fall. machine: one device, if None.
     """
     machine = machine or Machine()
-    with machine.settings():
+    with machine.settings(), childrens_signal_kept():
         rates, losses = _losses(recipe, machine, say)
     smooth = smoothed(losses)
     best = suggested(rates, smooth)
@@ -82,7 +83,10 @@ def _losses(
         rate = LOWEST * (HIGHEST / LOWEST) ** (number / (STEPS - 1))
         for group in state.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
-        loss = take_step(set_up, model, state, next(batches)).item()
+        try:
+            loss = take_step(set_up, model, state, next(batches)).item()
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            raise explained(error, "nothing was written", state.step, 1) from error
         if not math.isfinite(loss):  # the rates before it are what was asked
             break
         rates.append(rate)

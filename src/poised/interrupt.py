@@ -93,14 +93,20 @@ def left_to_the_parent(_: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def pass_over_children() -> None:
+    """Of children that end nothing is heard; to be called when a DataLoader has begun its workers.
+
+    torch sets a handler with the first, which raises for a worker's end in whatever the main thread
+    is at, in the handling of another error too; and a signal that Python handles can end a process
+    that has loaded OpenVINO (see taken_aside). Without it the loader sees for itself within 5 s.
+    """
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 @contextmanager
 def childrens_signal_kept() -> Iterator[None]:
-    """Put SIGCHLD's handler back at the end: to be around what begins a DataLoader of torch's.
-
-    That sets its own, for good, which raises for a worker's end in whatever the main thread is at,
-    in the handling of another error too; and a signal that Python handles can end a process that
-    has loaded OpenVINO (see taken_aside). Without it the loader sees for itself within 5 s.
-    """
+    """Put SIGCHLD's handler back at the end, whatever was set within."""
     number = getattr(signal, "SIGCHLD", None)  # not on Windows
     if number is None or threading.current_thread() is not threading.main_thread():
         yield

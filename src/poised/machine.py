@@ -122,29 +122,31 @@ def kept_whole(out: Path, step: int) -> Iterator[None]:
 
 
 def explained(
-    error: RuntimeError | ConnectionError | EOFError, out: Path, step: int, processes: int
+    error: RuntimeError | ConnectionError | EOFError, kept: str, step: int, processes: int
 ) -> RuntimeError | ConnectionError | EOFError:
     """An error of torch's in a user's words, where it is known: a process has died.
 
-    A ConnectionError or EOFError is a data process's that died amid what it was sending.
+    A ConnectionError or EOFError is a data process's that died amid what it was sending; where
+    such a process raised one itself, torch says so in its text. kept: what is not lost.
     """
-    where = f"what was saved in {out} is whole, and the same command goes on from there"
-    if isinstance(error, TrainingError):
+    said = str(error) or type(error).__name__
+    if isinstance(error, TrainingError) or " in DataLoader worker process" in said:
         return error
-    if isinstance(error, ConnectionError | EOFError) or "DataLoader worker (pid" in str(error):
+    lost = "DataLoader worker (pid" in said or "Pin memory thread" in said
+    if lost or isinstance(error, ConnectionError | EOFError):
         return TrainingError(
-            f"a process that reads the data died at step {step}: {error}. Often memory is short "
-            f"(fewer optimise.workers); {where}."
+            f"a process that reads the data died at step {step}: {said}. Often memory is short "
+            f"(fewer optimise.workers); {kept}."
         )
     if isinstance(error, torch.OutOfMemoryError):
         return TrainingError(
-            f"the device's memory is full at step {step}: give a smaller optimise.step; {where}. "
+            f"the device's memory is full at step {step}: give a smaller optimise.step; {kept}. "
             f"Or begin anew (--restart) with optimise.precision=bf16-mixed. ({error})"
         )
     met = torch.distributed.DistError if torch.distributed.is_available() else ()
     if processes > 1 and (isinstance(error, met) or "gloo" in str(error).lower()):
         return TrainingError(
             f"the {processes} processes lost each other at step {step}: one of them died, see its "
-            f"own message ({error}); {where}."
+            f"own message ({error}); {kept}."
         )
     return error

@@ -16,7 +16,7 @@ from poised.boxes.files import check_box_file
 from poised.checkpoint import describe_network, read_tensors
 from poised.cost import measure_cost
 from poised.datasets import Person, known, read_people
-from poised.datasets.person import cut_part, fingerprint, is_labelled
+from poised.datasets.person import anybody_labelled, cut_part, fingerprint
 from poised.evaluate import TOTAL
 from poised.files import sha256, write_text
 from poised.machine import Machine, is_first
@@ -207,7 +207,7 @@ def _is_on(row: Reported, split: str) -> bool:
 
 def _has_labels(recipe: Recipe, people: Sequence[Person]) -> bool:
     """Whether there is something to score; ValueError where there is not, nor a server for it."""
-    if is_labelled(people):
+    if anybody_labelled(people):
         return True
     if known(recipe.dataset.name).of_coco_form:
         return False

@@ -33,7 +33,7 @@ from poised.batches import open_batches
 from poised.checkpoint import halved, save_tensors
 from poised.datasets.person import fingerprint
 from poised.files import locked, write_text
-from poised.interrupt import Interrupted, heard
+from poised.interrupt import Interrupted, childrens_signal_kept, heard
 from poised.machine import (
     Machine,
     TrainingError,
@@ -84,6 +84,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(machine.settings())
+        stack.enter_context(childrens_signal_kept())
         log = TrainingLog(out)
         stack.callback(log.close)  # TensorBoard's writer is a thread, which would live on
         fabric = machine.start(recipe.optimise.precision, [log.board, *loggers])
@@ -144,7 +145,8 @@ class _Training:
             with heard() as stopped, self.log.progress(self.recipe.name, first) as self.bar:
                 self._loop(stopped)
         except (RuntimeError, ConnectionError, EOFError) as error:
-            raise explained(error, self.out, state.step, self.fabric.world_size) from error
+            kept = f"what was saved in {self.out} is whole, and the same command goes on from there"
+            raise explained(error, kept, state.step, self.fabric.world_size) from error
         weights = self._write_model(self.recipe.name)
         self.say(f"{state.step} steps, {state.seconds:.0f} s -> {weights}")
         return weights

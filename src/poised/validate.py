@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poised.datasets import read_people
-from poised.datasets.person import is_labelled
+from poised.datasets.person import anybody_labelled
 from poised.draw import draw_poses
 from poised.estimate import Estimator
 from poised.evaluate import TOTAL, evaluate_model, sure_boxes
@@ -93,7 +93,7 @@ def check_validation(recipe: Recipe) -> None:
         raise ValueError("optimise.validate_every: a detector's training has no validation")
     own = recipe.dataset
     people, _ = read_people(own.name, own.root, recipe.test.split, recipe.skeleton)
-    if not is_labelled(people):
+    if not anybody_labelled(people):
         raise ValueError(
             f"optimise.validate_every: nobody is annotated in {recipe.test.split} of {own.root}: "
             "name another part by test.split"

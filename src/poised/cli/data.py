@@ -40,7 +40,7 @@ def check(
         from poised.datasets import DATASETS, read_people
         from poised.datasets.categories import doubts_about
         from poised.datasets.check import check_people, twice_seen
-        from poised.datasets.person import is_labelled
+        from poised.datasets.person import anybody_labelled
 
         people, names = read_people(dataset, folder, split, skeleton)
         faults = check_people(people, names, boxed=DATASETS[dataset].boxed)
@@ -48,7 +48,7 @@ def check(
             others, _ = read_people(dataset, folder, against, skeleton)
             faults += twice_seen(people, others, against)
         doubts = doubts_about(names)
-        if not is_labelled(people):
+        if not anybody_labelled(people):
             doubts.append(f"{folder}: nobody is labelled in {split}")
     kinds = Counter(fault.kind for fault in faults)
     labelled = sum(int(person.visible.sum()) for person in people)

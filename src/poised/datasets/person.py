@@ -67,7 +67,7 @@ def joints_box(xy: NDArray[np.float64], visible: NDArray[np.bool_]) -> NDArray[n
     return np.concatenate([low - margin, high - low + 2 * margin])
 
 
-def is_labelled(people: Sequence[Person]) -> bool:
+def anybody_labelled(people: Sequence[Person]) -> bool:
     """Whether there is somebody among them to score or to learn from."""
     return any(person.visible.any() and not person.ignored for person in people)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from poised.datasets import Person, read_people, renamed, same_joints
 from poised.datasets.mosaics import Mosaics
+from poised.datasets.person import anybody_labelled
 from poised.datasets.poses import PoseCrops
 from poised.recipe import Dataset, Recipe
 
@@ -43,7 +44,7 @@ def open_samples(recipe: Recipe) -> Samples:
     for also in own.also:
         more, theirs = read_people(also.name, also.root, also.train)
         ours = renamed(more, theirs, skeleton, {**same_joints(theirs, skeleton), **also.rename})
-        if not any(person.visible.any() for person in ours):
+        if not anybody_labelled(ours):
             raise ValueError(f"{also.root}: of {theirs.name} nothing is labelled that is trained")
         pairs += [(person, also) for person in ours * also.times]
     kept = [(person, source) for person, source in pairs if not person.ignored]

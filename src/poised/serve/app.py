@@ -184,7 +184,10 @@ async def _refused(request: Request, error: Refused) -> JSONResponse:
 async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     """The router's: no such path, or not by that method."""
     method, path = request.method, request.url.path[:200]
-    return failed(error.status_code, f"{method} {path}: {error.detail}", error.headers)
+    headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"  # see around.Around
+    return failed(error.status_code, f"{method} {path}: {error.detail}", headers)
 
 
 async def _broken(request: Request, error: Exception) -> JSONResponse:

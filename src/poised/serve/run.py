@@ -111,9 +111,9 @@ def run(
         serving = asyncio.create_task(server.serve([listening]))
         while not serving.done() and stopped() is None:
             await asyncio.wait({serving}, timeout=LISTEN)
+        server.should_exit = True
         if (taken := api.places.taken) and not serving.done():
             say(f"answering what is under way ({taken}); a second signal ends at once")
-        server.should_exit = True
         await serving
 
     asyncio.run(serve())
