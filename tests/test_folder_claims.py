@@ -24,7 +24,7 @@ def test_a_folder_that_is_read_only_is_refused_before_a_model_is_loaded(
     monkeypatch.setattr(Predictor, "load", lambda *_, **__: pytest.fail("loaded a model"))
     code, said = here(command(given, given / "dots.onnx"))
     assert code == 2
-    assert "dots.onnx cannot be written to: File exists. Make it writable, or choose anot" in said
+    assert "dots.onnx cannot be written to: File exists. Move the file that is there away" in said
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "lock").touch(0o666)
     (tmp_path / "out").chmod(0o555)

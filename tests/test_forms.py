@@ -211,7 +211,6 @@ def test_what_cannot_be_made_is_said(forms: Path, tmp_path: Path) -> None:
     for options, message in (
         (("--out", tmp_path / "a.pt"), "dots.safetensors, which are not beside it"),
         (("--out", tmp_path / "a.onnx", "--whole"), "dots.safetensors, which are not beside it"),
-        (("--out", tmp_path / "a.onnx"), "is ONNX already"),
         (("--out", tmp_path / "a.onnx", "--to", "openvino"), "openvino ends in .xml"),
         (("--out", tmp_path / "a.xml", "--int8"), "--int8 needs --dataset, --data and --split"),
     ):
@@ -225,6 +224,9 @@ def test_what_cannot_be_made_is_said(forms: Path, tmp_path: Path) -> None:
     assert code == 2, output
     assert "a detector" in output
     assert not list(tmp_path.glob("a.*"))
+    code, output = run("export", model, "--out", tmp_path / "copy.onnx")  # as it is
+    assert code == 0, output
+    assert (tmp_path / "copy.onnx").read_bytes() == model.read_bytes()
     code, output = run("export", model, "--out", tmp_path / "dots.xml")
     assert code == 0, output
     assert Session(tmp_path / "dots.xml").metadata == NOTES

@@ -154,11 +154,33 @@ def test_bytes_and_arrays_are_read() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (3, 2), RED).save(buffer, "PNG")
     assert read_image(buffer.getvalue()).shape == (2, 3, 3)
+    for alike in (bytearray(buffer.getvalue()), memoryview(buffer.getvalue())):
+        np.testing.assert_array_equal(read_image(alike), read_image(buffer.getvalue()))
     assert read_image(np.zeros((2, 3), np.uint8)).shape == (2, 3, 3)
+    deep = np.arange(6, dtype=">u2").reshape(2, 3) * 8000
+    np.testing.assert_array_equal(read_image(deep), read_image(deep.astype("<u2")))
     with pytest.raises(ImageError, match="float64"):
         read_image(np.zeros((2, 3, 3)))
     with pytest.raises(ImageError, match="got"):
         read_image(np.zeros((0, 3, 3), np.uint8))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name on this system")
+def test_a_pipe_or_device_is_no_file_and_what_a_shell_hands_over_is(tmp_path: Path) -> None:
+    """From another's pipe, and from /dev/zero, a reader would never come back."""
+    os.mkfifo(tmp_path / "a.jpg")
+    for endless in (tmp_path / "a.jpg", Path("/dev/zero")):
+        with pytest.raises(ImageError, match="a pipe or device, not a file"):
+            read_image(endless)
+    command = [
+        sys.executable,
+        "-c",
+        "import poised.images as i; print(i.read_image('/dev/stdin').shape)",
+    ]
+    buffer = io.BytesIO()
+    Image.new("RGB", (3, 2), RED).save(buffer, "PNG")
+    done = subprocess.run(command, input=buffer.getvalue(), capture_output=True, check=True)
+    assert done.stdout == b"(2, 3, 3)\n"
 
 
 def png_header(width: int, height: int) -> bytes:

@@ -169,6 +169,8 @@ def test_label_studio_gets_percent_and_names_of_its_own_interface() -> None:
     task = to_label_studio([poses_of("a b/#1.png")], 0.5)[0]
     assert unquote(task["data"]["image"]).endswith("?d=a b/#1.png")
     assert "#" not in task["data"]["image"]  # which would end the address
+    odd = to_label_studio([poses_of("a\udcff.png")], 0.5)[0]  # a name that is no UTF-8
+    assert odd["data"]["image"].endswith("?d=a%FF.png")
     regions = task["predictions"][0]["result"]
     interface = ElementTree.fromstring(label_config(THREE))
     tags = {tag.get("name"): tag for tag in interface}

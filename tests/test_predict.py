@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import subprocess
@@ -186,10 +187,19 @@ def test_a_pillow_image_is_taken(model: Path) -> None:
     image = Image.fromarray(dots())
     np.testing.assert_array_equal(predictor.predict(image).xy, predictor.predict(dots()).xy)
     assert len(predictor.predict([image, image])) == 2
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    np.testing.assert_array_equal(
+        predictor.predict(bytearray(file.getvalue())).xy, predictor.predict(image).xy
+    )
 
 
 def test_the_public_names_are_listed() -> None:
-    assert {"Boxes", "ImagePoses", "Pose", "Predictor", "Skeleton"} <= set(dir(poised))
+    names = {"Boxes", "ImageError", "ImagePoses", "ModelError", "Pose", "Predictor", "Skeleton"}
+    assert names == set(poised.MODULES) == set(poised.__all__) - {"__version__"}
+    assert set(dir(poised)) == set(poised.__all__)
+    for name in names:
+        assert getattr(poised, name).__name__ == name
 
 
 # the command line
@@ -230,6 +240,44 @@ def test_predict_writes_coco_results_and_pictures(folder: Path, model: Path) -> 
     drawn = cv2.imread(str(folder / "out" / "pictures" / "a.jpg"))
     assert drawn.shape == (200, 160, 3)
     assert not list((folder / "out").glob("*.part"))
+
+
+def test_saved_poses_are_a_box_file_that_gives_them_again(folder: Path, model: Path) -> None:
+    """A box's score is taken from `box_score`, not from the pose's beside it."""
+    assert run(folder, model, "--boxes", str(folder / "boxes.json"))[0] == 0
+    first = (folder / "out" / "poses.json").rename(folder / "first.json")
+    assert run(folder, model, "--boxes", str(first), "--restart")[0] == 0
+    assert (folder / "out" / "poses.json").read_text() == first.read_text()
+
+
+def test_a_path_may_be_written_otherwise(
+    folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell's completion ends a folder in a slash."""
+    monkeypatch.chdir(folder)
+    command = ["--out", "out", "--model", str(model), "--boxes", "boxes.json"]
+    assert CliRunner().invoke(app, ["predict", "in", *command]).exit_code == 0
+    for path in ("in/", "./in"):
+        again = CliRunner().invoke(app, ["predict", path, *command])
+        assert "holds all of this run already" in again.output
+
+
+@pytest.mark.parametrize("command", ["predict", "merge"])
+def test_an_empty_folder_is_not_this_one(command: str, folder: Path) -> None:
+    done = CliRunner().invoke(app, [command, str(folder / "in"), "--out", ""])
+    assert done.exit_code == 2
+    assert "it is empty; give . for this folder" in " ".join(done.output.split())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("words", [["models"], ["models", "--json"]])
+def test_an_output_that_is_full_is_told_in_a_line(words: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "poised", *words], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.stderr == "Error: the output takes no more: No space left on device\n"
+    assert done.returncode == 2
 
 
 def test_the_formats_hold_the_same_numbers(folder: Path, model: Path) -> None:

@@ -155,9 +155,33 @@ def test_a_second_signal_ends_it_at_once(options: list[str]) -> None:
         assert process.stdout is not None
         said = process.stdout.readline()
         assert said == "answering what is under way (1); a second signal ends at once\n"
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+
+        def ended() -> bool:
+            process.send_signal(signal.SIGINT)  # at once with the first it counts as that
+            return process.poll() is not None
+
+        until(ended)
+        out, err = process.communicate()
     assert (out, err, process.returncode) == ("", "", 128 + signal.SIGINT)
+
+
+@posix
+def test_an_upload_that_stalls_is_answered_when_it_ends(options: list[str]) -> None:
+    """At the end of its time, and the rest of it is read for a while: without a traceback."""
+    with (
+        started([*options, "--seconds", "1"]) as (process, port),
+        socket.create_connection(("127.0.0.1", port), timeout=30) as raw,
+    ):
+        raw.sendall(head(1000) + b"--")
+        until(lambda: under_way(port) == 1)
+        process.send_signal(signal.SIGTERM)
+        answer = b""
+        while more := raw.recv(1000):
+            answer += more
+        out, err = process.communicate(timeout=30)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert (out.splitlines()[-1], err) == ("stopped; what was under way is answered", "")
+    assert process.returncode == 0
 
 
 def under_way(port: int) -> int:
@@ -188,6 +212,8 @@ def test_a_port_that_is_taken(options: list[str]) -> None:
 
 def test_what_cannot_be_served_is_said_before_it_listens(options: list[str]) -> None:
     assert "no model file nothing.onnx" in refused("--port", "0", "--model", "nothing.onnx")
+    for proxy in ("localhost", "10.0.0.1/8", "10.0.0.1;10.0.0.2"):
+        assert f"--proxy {proxy}: " in refused("--proxy", proxy)
     assert refused("--seconds", "0") == "Error: seconds is 0.0, must be at least 1 and finite"
     assert "two models are named dots" in refused("--port", "0", *options, *options[:2])
 

@@ -173,7 +173,10 @@ def test_clients_beyond_number_are_forgotten_in_their_order() -> None:
     assert "10.0.0.10" in rates.left
 
 
-@pytest.mark.parametrize(("proxy", "status"), [(None, 429), ("127.0.0.1", 200), ("10.0.0.9", 429)])
+@pytest.mark.parametrize(
+    ("proxy", "status"),
+    [(None, 429), ("127.0.0.1", 200), ("10.0.0.9", 429), ("10.0.0.9, 127.0.0.0/8", 200)],
+)
 def test_whose_word_for_an_address_is_believed(model: Path, proxy: str | None, status: int) -> None:
     """Each request says that it comes from elsewhere; it counts where its sender is the proxy."""
     with served({"dots": finder(model)}, Limits(rate=0.5), proxy=proxy) as server:

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from poised.images import ImageError
+    from poised.model_fields import ModelError
     from poised.predict import Predictor
     from poised.types import Boxes, ImagePoses, Pose, Skeleton
 
 __version__ = "0.1.0"
-__all__ = ["Boxes", "ImagePoses", "Pose", "Predictor", "Skeleton", "__version__"]
+MODULES = {
+    "Boxes": "types",
+    "ImageError": "images",
+    "ImagePoses": "types",
+    "ModelError": "model_fields",
+    "Pose": "types",
+    "Predictor": "predict",
+    "Skeleton": "types",
+}
+__all__ = [
+    "Boxes",
+    "ImageError",
+    "ImagePoses",
+    "ModelError",
+    "Pose",
+    "Predictor",
+    "Skeleton",
+    "__version__",
+]
 
 
 def __dir__() -> list[str]:
@@ -18,12 +39,6 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> object:
     """Import on first use, so that `import poised` stays light."""
-    if name == "Predictor":
-        from poised.predict import Predictor
-
-        return Predictor
-    if name in __all__:
-        from poised import types
-
-        return getattr(types, name)
+    if name in MODULES:
+        return getattr(import_module(f"poised.{MODULES[name]}"), name)
     raise AttributeError(f"module 'poised' has no attribute {name!r}")

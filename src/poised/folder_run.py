@@ -87,6 +87,8 @@ def writing(out: Path, kept: Callable[[], str] | None = None) -> Iterator[None]:
         raise
     except OSError as error:
         todo = "make room" if error.errno in FULL else "make it writable"
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            todo = "move the file that is there away"
         if kept is None:
             then = f"{todo.capitalize()}, or choose another folder (--out OTHER)"
         else:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from poised.crop_samples import Sample, network_inputs
 from poised.estimate import Estimator
-from poised.files import written_whole
+from poised.files import write_bytes, written_whole
 from poised.openvino_model import read_openvino, write_openvino
 from poised.reading import json_text
 from poised.runtime import TORCHSCRIPT, ModelError, Session
@@ -79,20 +79,23 @@ def write_form(wanted: Wanted, out: Path, form: Form) -> Path:
         file = wanted.source
         if wanted.needs_weights:
             file = _write_onnx(wanted, Path(folder) / "model.onnx")
-        metadata = Session(file, "openvino").metadata
-        if not metadata:
-            raise ModelError(f"{wanted.source}: not a model of ours: it does not say how it is fed")
-        return write_openvino(file, metadata, out)
+        return write_openvino(file, _checked(Session(file, "openvino")), out)
+
+
+def _checked(session: Session) -> dict[str, Any]:
+    """A model's metadata; ModelError where it is another's."""
+    if not session.metadata:
+        raise ModelError(f"{session.path}: not a model of ours: it does not say how it is fed")
+    return session.metadata
 
 
 def _write_onnx(wanted: Wanted, out: Path) -> Path:
     if not wanted.needs_weights:
         if wanted.source.suffix != ".onnx":
             raise ModelError(f"{wanted.source}: neither weights (.safetensors) nor an ONNX model")
-        raise ModelError(
-            f"{wanted.source} is ONNX already: --whole, --int8 or --fp32, or --to openvino or "
-            "torchscript, makes another file of it"
-        )
+        _checked(Session(wanted.source))
+        write_bytes(out, wanted.source.read_bytes())
+        return out
     from poised.export import export_onnx
 
     if wanted.people:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ REDUCED = {  # how many times shorter the sides of what OpenCV decodes are
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 
-ImageSource = Path | str | bytes | NDArray[Any] | Image.Image
+ImageSource = Path | str | bytes | bytearray | memoryview | NDArray[Any] | Image.Image
 
 
 class ImageError(ValueError):
@@ -150,8 +151,7 @@ def _of_bearable_size(image: Image.Image, name: str, max_pixels: int) -> Image.I
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(
-            f"{name}: {width}x{height} is over the limit of {max_pixels} pixels; "
-            "shrink it or raise max_pixels"
+            f"{name}: {width}x{height} is over the limit of {max_pixels} pixels; shrink it"
         )
     return image
 
@@ -160,6 +160,8 @@ def _open(source: object, name: str) -> Image.Image:
     """A path or a file's bytes as Pillow opens them, HEIC by pillow-heif."""
     if isinstance(source, Path | str):
         source = read_bytes(Path(source))
+    if isinstance(source, bytearray | memoryview):
+        source = bytes(source)
     if not isinstance(source, bytes):
         what = type(source).__name__
         raise ImageError(f"an image is a path, bytes, a PIL image or an array, got {what}")
@@ -190,13 +192,27 @@ def read_bytes(path: Path) -> bytes:
         raise ImageError(f"{path}: {kind}")
     try:
         data = packed(path)
-        return path.read_bytes() if data is None else data
+        if data is None:
+            _check_ends(path)
+            data = path.read_bytes()
+        return data
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
     except ValueError as error:  # the pack is damaged
         raise ImageError(str(error)) from error
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _check_ends(path: Path) -> None:
+    """ImageError for a device, and for a pipe that is not this process's own: there may be no end.
+
+    What a shell hands over is a pipe in /dev or /proc.
+    """
+    mode = path.stat().st_mode
+    pipe = stat.S_ISFIFO(mode) and path.parts[1:2] not in (("dev",), ("proc",))
+    if pipe or stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+        raise ImageError(f"{path}: a pipe or device, not a file")
 
 
 def image_size(path: Path, whole: bool = False) -> tuple[int, int] | str:
@@ -247,7 +263,7 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in array.shape:
         raise ImageError(f"an image array is (H, W), (H, W, 3) or (H, W, 4), got {array.shape}")
-    if array.dtype == np.uint16:
+    if array.dtype.newbyteorder("=") == np.uint16:
         array = np.round(array / 257.0).astype(np.uint8)  # 65535 / 255
     if array.dtype != np.uint8:
         raise ImageError(f"an image array is uint8 or uint16, got {array.dtype}")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import _thread
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ONE = 0.5  # seconds in which several count as one: `timeout` sends two
 
 
 class Interrupted(Exception):
@@ -22,11 +25,11 @@ class Interrupted(Exception):
 
 
 @contextmanager
-def heard(then: Any = None) -> Iterator[Callable[[], int | None]]:
+def heard() -> Iterator[Callable[[], int | None]]:
     """Within the block, the first of SIGNALS only notes its number, which the yielded call tells.
 
-    A second one does what it always did, or what the handler `then` does. In another thread than
-    the main one nothing is heard, as Python calls handlers in that alone.
+    A second one does what it always did. In another thread than the main one nothing is heard, as
+    Python calls handlers in that alone.
     """
     told: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -36,40 +39,59 @@ def heard(then: Any = None) -> Iterator[Callable[[], int | None]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         told.append(number)
-        take(before if then is None else dict.fromkeys(SIGNALS, then))
+        restore()
 
-    def take(handlers: dict[signal.Signals, Any]) -> None:
-        for number, handler in handlers.items():
+    def restore() -> None:
+        for number, handler in before.items():
             signal.signal(number, handler)
 
-    take(dict.fromkeys(SIGNALS, note))
+    for number in SIGNALS:
+        signal.signal(number, note)
     try:
         yield lambda: told[0] if told else None
     finally:
-        take(before)
+        restore()
 
 
 @contextmanager
 def taken_aside() -> Iterator[None]:
-    """Within the block another thread takes SIGNALS; this one runs their handlers all the same.
+    """Within the block another thread takes SIGNALS. The first one's handler runs in this thread.
+
+    A second one ends the process at once, whatever this thread is stuck in: for work of which all
+    that is worth keeping is on the disk. As the first process of a container, too, which ignores
+    what has no handler.
 
     To be opened before OpenVINO, which gives the thread that loads it a stack for signals that can
-    be too small; threads that are begun within take none. Python runs a handler's Python in the
-    main thread, whichever thread the system has told.
+    be too small; threads that are begun within take none.
     """
     if not hasattr(signal, "pthread_sigmask"):  # on Windows
         yield
         return
     over = threading.Event()
-    taker = threading.Thread(target=over.wait, daemon=True)
-    taker.start()  # before the signals are blocked here: it inherits what is
+
+    def take() -> None:
+        first = math.inf
+        while True:
+            number = signal.sigwait(SIGNALS)
+            if over.is_set():
+                return
+            if first == math.inf:
+                first = time.monotonic()
+                _thread.interrupt_main(signal.Signals(number))
+            elif time.monotonic() - first > ONE:
+                os._exit(128 + number)
+
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    taker = threading.Thread(target=take, daemon=True)
+    taker.start()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         over.set()
+        assert taker.ident is not None  # it runs
+        signal.pthread_kill(taker.ident, SIGNALS[0])
         taker.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def left_to_the_parent(_: int) -> None:

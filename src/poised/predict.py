@@ -61,7 +61,9 @@ class Predicted:
 class Predictor:
     """Poses of everybody in images. Build one with `Predictor.load()`; it can be used for ever.
 
-    From several threads too, after a fork, and by another process that gets it pickled.
+    From several threads too, and by another process that gets it pickled, where that was spawned;
+    a child of a fork must be forked before any model is loaded, or must leave by `os._exit`, as
+    multiprocessing's do, and load its own: engines' threads do not outlive a fork.
 
     flip: average with the mirrored crop, about half the speed. threshold: keypoints of a higher
     score are sure; None: SURE, of chances, or else 0.2. min_score, min_joints: of each person in
@@ -182,8 +184,8 @@ class Predictor:
         boxes: where the people are, instead of the detector: one Boxes an image. Raises
         ImageError for an image that cannot be used.
         """
-        alone = isinstance(images, str | bytes | np.ndarray) or hasattr(images, "read")
-        single = alone or not isinstance(images, Iterable)
+        alone = isinstance(images, str | bytes | bytearray | memoryview | np.ndarray)
+        single = alone or hasattr(images, "read") or not isinstance(images, Iterable)
         sources: Sequence[ImageSource] = [images] if single else images  # type: ignore[assignment,list-item]
         given: Sequence[Boxes] | None = [boxes] if isinstance(boxes, Boxes) else boxes
         if given is not None and not all(isinstance(one, Boxes) for one in given):

@@ -52,7 +52,8 @@ class Session:
 
     Threads may share one. It is pickled as its path and options, and opened anew from there and in
     the child of a fork, which has none of the engine's threads. (Fork while no thread runs a model:
-    the engine's locks are copied as they stand.)
+    the engine's locks are copied as they stand; and leave by `os._exit`, as multiprocessing's
+    children do: what a dropped model or the interpreter's end tears down waits for those threads.)
 
     callers:      how many it is meant for at once; of several, each has one core.
     exact:        in fp32 also where the processor has a faster format, as POISED_EXACT=1 has all.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,8 @@ def read_boxes(
 ) -> dict[str, Boxes]:
     """Boxes by file name from a JSON list of {"file_name", "bbox": [x, y, w, h], "score"}.
 
-    Pixels, (x, y) the top left corner; `score` is 1 where it is absent; other keys are ignored.
+    Pixels, (x, y) the top left corner; `score` is 1 where it is absent; a `box_score`, as saved
+    poses have it, goes before it; other keys are ignored.
     names: file names by image id, for a detector's COCO results file, which has an `image_id`
     instead; category: of which only the boxes of that `category_id` count. Raises BoxFileError.
     """
@@ -51,7 +53,8 @@ def read_boxes(
                 f"{where}: needs a file_name"
                 + (f", or an image_id of the data set, not {number!r}" if names else "")
             )
-        box, score = record.get("bbox"), record.get("score", 1.0)
+        box = record.get("bbox")
+        score: Any = record.get("box_score", record.get("score", 1.0))
         if not are_numbers(box) or len(box) != 4:
             raise BoxFileError(f"{where}: bbox is {box!r}, expected [x, y, width, height]")
         if min(box[2:]) < SMALLEST:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from poised.cli.common import print_table, say
+from poised.cli.common import errors, print_table, say
 from poised.reading import json_text
 
 Json = Annotated[
@@ -46,13 +46,14 @@ def answers(command: Callable[..., Answer | None]) -> Callable[..., None]:
             answer = command(**given)
         if answer is None:
             return
-        if json:
-            say(json_text(answer.facts))
-        else:
-            for part in answer.shown:
-                (say if isinstance(part, str) else print_table)(part)
-        for line in answer.notes:
-            say(line, err=True)
+        with errors():
+            if json:
+                say(json_text(answer.facts))
+            else:
+                for part in answer.shown:
+                    (say if isinstance(part, str) else print_table)(part)
+            for line in answer.notes:
+                say(line, err=True)
         if answer.code:
             raise typer.Exit(answer.code)
 

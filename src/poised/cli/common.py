@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -54,6 +55,18 @@ Model = Annotated[
 Detector = Annotated[
     str,
     typer.Option(help="A bundled detector or an ONNX file.", autocompletion=complete.detector),
+]
+
+
+def _folder(text: str) -> Path:
+    """A path that is not empty, as that of a variable which is not set is."""
+    if not text:
+        raise typer.BadParameter("it is empty; give . for this folder")
+    return Path(text)
+
+
+Out = Annotated[
+    Path, typer.Option(parser=_folder, metavar="PATH", help="The folder for the results.")
 ]
 WholeImage = Annotated[bool, typer.Option("--whole-image", help="One person fills each image.")]
 ModelSkeleton = Annotated[
@@ -178,15 +191,20 @@ def say(text: str, err: bool = False) -> None:
     known = getattr(stream, "encoding", None) or "utf-8"  # of what cannot be shown, its number is
     try:
         typer.echo(text.encode(known, "backslashreplace").decode(known), err=err)
-    except BrokenPipeError:
+    except OSError as error:
         setattr(sys, "stderr" if err else "stdout", open(os.devnull, "w"))  # noqa: SIM115
+        if not isinstance(error, BrokenPipeError):
+            raise ValueError(f"the output takes no more: {error.strerror}") from error
 
 
 def print_table(table: Any) -> None:
     """At the terminal's width; whole lines where the output is a file."""
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    drawn, terminal = io.StringIO(), sys.stdout.isatty()
+    console = Console(file=drawn, force_terminal=terminal, width=None if terminal else 200)
+    console.print(table)
+    say(drawn.getvalue().removesuffix("\n"))
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from poised.cli.common import (
     Mean,
     Model,
     ModelSkeleton,
+    Out,
     Runner,
     Std,
     Threads,
@@ -59,7 +60,7 @@ def predict(
         list[str],
         typer.Argument(help="Images or videos, folders of them; camera:0, rtsp://... live."),
     ],
-    out: Annotated[Path, typer.Option(help="The folder for the results.")],
+    out: Out,
     boxes: Annotated[Path | None, typer.Option(help="A JSON list of boxes, see the docs.")] = None,
     detector: Detector = "person",
     whole_image: WholeImage = False,
@@ -184,7 +185,7 @@ def predict(
                         restart=restart,
                         stopped=stopped,
                     )
-            asked |= {"paths": paths, "pictures": painted}
+            asked |= {"paths": [str(file) for file in files], "pictures": painted}
             if relative_to is not None:  # so that a run begun without this option goes on
                 asked |= {"relative_to": str(relative_to)}
             return _images(predictor, images, called, given, folder, shard, asked, restart, stopped)
@@ -288,7 +289,7 @@ def _sum_up(run: Any, totals: Any) -> Answer:
 @answers
 def merge(
     folders: Annotated[list[Path], typer.Argument(help="All shards' folders.")],
-    out: Annotated[Path, typer.Option(help="The folder for the results.")],
+    out: Out,
     restart: Restart = False,
 ) -> Answer:
     """Put the shards of a `poised predict --shard i/n` together: the results of one run.

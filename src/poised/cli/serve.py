@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +31,7 @@ def serve(
     seconds: Annotated[float, typer.Option(help="A request may take.")] = 30.0,
     rate: Annotated[float, typer.Option(help="Requests a second of a client; 0: any.")] = 20.0,
     proxy: Annotated[
-        str | None, typer.Option(help="The proxy whose X-Forwarded-For is believed.")
+        str | None, typer.Option(help="Whose X-Forwarded-For is believed: addresses, networks.")
     ] = None,
     static: Annotated[
         Path | None,
@@ -59,20 +58,17 @@ def serve(
             raise ValueError("--runtime and --fetch are for --static DIR, which is not given")
         from poised.interrupt import heard, taken_aside
         from poised.serve.limits import Limits
-        from poised.serve.run import address, bind, load, opened, run
+        from poised.serve.run import address, bind, check_proxy, load, opened, run
 
+        if proxy is not None:
+            check_proxy(proxy)
         limits = Limits(max_bytes, max_pixels, max_images, queue, seconds, rate)
-        with bind(host, port) as listening, heard(_leave) as stopped, taken_aside():
+        with bind(host, port) as listening, heard() as stopped, taken_aside():
             predictors = load(model or ["coco17", "coco17-small"], detector, threads)
             with opened(predictors, limits) as api:
                 say(f"poised serves {', '.join(predictors)} at {address(listening)}")
                 run(api, listening, stopped, proxy, say)
                 say("stopped; what was under way is answered")
-
-
-def _leave(number: int, _: object) -> None:
-    """At once, as nothing can be lost; a container's first process ignores the system's own way."""
-    os._exit(128 + number)
 
 
 def _write(

@@ -33,7 +33,7 @@ def to_label_studio(
     """
     return [
         {
-            "data": {IMAGE: prefix + quote(one.file_name)},
+            "data": {IMAGE: prefix + quote(one.file_name, errors="surrogateescape")},
             "predictions": [
                 {
                     "model_version": version,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
+import math
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +20,7 @@ from poised.boxes.files import whole_image
 from poised.estimate import Estimator
 from poised.predict import FEW, Predictor
 from poised.serve.app import Api, create_app
+from poised.serve.around import LINGER
 from poised.serve.connections import patient
 from poised.serve.limits import Limits
 
@@ -68,6 +71,18 @@ def _warm(predictor: Predictor) -> None:
             list(predictor.stream([black] * count, [whole_image(black)] * count))
 
 
+def check_proxy(proxy: str) -> None:
+    """Raise ValueError unless it is addresses or networks, with commas between, or * for all."""
+    for one in proxy.split(","):
+        try:
+            if one.strip() != "*":
+                ipaddress.ip_network(one.strip())
+        except ValueError as error:
+            raise ValueError(
+                f"--proxy {proxy}: {error}; give addresses or networks, as 127.0.0.1,10.0.0.0/8"
+            ) from error
+
+
 @contextmanager
 def opened(predictors: dict[str, Predictor], limits: Limits) -> Iterator[Api]:
     """The models' threads run within the block."""
@@ -87,8 +102,8 @@ def run(
 ) -> None:
     """Answer until `stopped` tells a signal; then what is under way is answered, no more is taken.
 
-    proxy: the address whose word for a client's address (X-Forwarded-For) is believed. say: is
-    called where that may take a while.
+    proxy: the address, or several, see `check_proxy`, whose word for a client's address
+    (X-Forwarded-For) is believed. say: is called where that may take a while.
     """
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # or clients write our log
     server = uvicorn.Server(
@@ -102,7 +117,7 @@ def run(
             server_header=False,
             proxy_headers=proxy is not None,
             forwarded_allow_ips=proxy,
-            timeout_graceful_shutdown=int(api.limits.seconds) + 1,
+            timeout_graceful_shutdown=math.ceil(api.limits.seconds + LINGER) + 1,
         )
     )
     server.capture_signals = contextlib.nullcontext  # `stopped` hears them
