@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs poised[train]")
-pytest.importorskip("onnx", reason="needs poised[train]")
+onnx = pytest.importorskip("onnx", reason="needs poised[train]")
 pytest.importorskip("onnxruntime", reason="needs poised[onnx]")
 
 from models import NOTES, colour_model
@@ -224,6 +224,13 @@ def test_what_cannot_be_made_is_said(forms: Path, tmp_path: Path) -> None:
     assert code == 2, output
     assert "a detector" in output
     assert not list(tmp_path.glob("a.*"))
+    theirs = onnx.load(str(model))
+    del theirs.metadata_props[:]
+    onnx.save(theirs, str(tmp_path / "theirs.onnx"))
+    for out in ("a.onnx", "a.xml"):
+        code, output = run("export", tmp_path / "theirs.onnx", "--out", tmp_path / out)
+        assert code == 2, output
+        assert "not a model of ours: it does not say how it is fed" in " ".join(output.split())
     code, output = run("export", model, "--out", tmp_path / "copy.onnx")  # as it is
     assert code == 0, output
     assert (tmp_path / "copy.onnx").read_bytes() == model.read_bytes()
