@@ -9,16 +9,33 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import poised.folder_run
+import poised.interrupt
 from poised.cli import app
 
 COUNTED = ("open", "half written", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
 kind, moment, arguments = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 out = arguments[arguments.index("--out") + 1]
 done = 0
+heard_aside = poised.interrupt.heard_aside
+
+
+def told() -> int | None:
+    """The signal that `poised` has heard."""
+    return None
+
+
+@contextmanager
+def listened(one: float) -> Iterator[Callable[[], int | None]]:
+    """`heard_aside`, of which this process knows."""
+    global told
+    with heard_aside(one) as told:
+        yield told
 
 
 def disturb(event: str, details: tuple[Any, ...]) -> None:
@@ -31,10 +48,8 @@ def disturb(event: str, details: tuple[Any, ...]) -> None:
         if writes or event in ("half written", "os.mkdir"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     elif done == moment:
-        number = signal.Signals[f"SIG{kind}"]
-        before = signal.getsignal(number)
-        os.kill(os.getpid(), number)
-        while signal.getsignal(number) is before:  # until it was heard
+        os.kill(os.getpid(), signal.Signals[f"SIG{kind}"])
+        while told() is None:
             pass
 
 
@@ -50,6 +65,7 @@ def write_halves(path: Path, data: bytes) -> None:
 if __name__ == "__main__":
     poised.folder_run.PART = 3
     Path.write_bytes = write_halves  # type: ignore[method-assign,assignment]
+    poised.interrupt.heard_aside = listened
     sys.addaudithook(disturb)
     sys.argv[1:] = arguments
     try:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from poised.image_list import Paths, list_images
-from poised.images import ImageError, Undecoded, read_image, write_jpeg
+from poised.images import ImageError, Undecoded, image_size, read_image, write_jpeg
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -169,7 +169,10 @@ def test_bytes_and_arrays_are_read() -> None:
 def test_a_pipe_or_device_is_no_file_and_what_a_shell_hands_over_is(tmp_path: Path) -> None:
     """From another's pipe, and from /dev/zero, a reader would never come back."""
     os.mkfifo(tmp_path / "a.jpg")
-    for endless in (tmp_path / "a.jpg", Path("/dev/zero")):
+    (tmp_path / "dev").mkdir()
+    os.mkfifo(tmp_path / "dev" / "a.jpg")
+    for endless in (tmp_path / "a.jpg", tmp_path / "dev" / "a.jpg", Path("/dev/zero")):
+        assert image_size(endless) == "broken image"
         with pytest.raises(ImageError, match="a pipe or device, not a file"):
             read_image(endless)
     command = [

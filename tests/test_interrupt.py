@@ -11,24 +11,28 @@ from pathlib import Path
 import pytest
 from served import until
 
+from poised.in_a_process import in_a_process
+from poised.interrupt import heard_aside
+
 if not hasattr(signal, "pthread_sigmask"):
     pytest.skip("POSIX signals", allow_module_level=True)
 
 BEGIN = """
 import sys, threading
-from poised.interrupt import heard, taken_aside
+import numpy  # whose threads take signals, too
+from poised.interrupt import heard_aside
 
 def ready():
     print("ready", flush=True)
 
 """
 STUCK = """
-with heard(), taken_aside():
+with heard_aside():
     ready()
     open(sys.argv[1]).read()  # a pipe to which nobody writes
 """
 HEARD = """
-with heard() as stopped, taken_aside():
+with heard_aside() as stopped:
     ready()
     while stopped() is None:
         threading.Event().wait(0.01)
@@ -38,20 +42,43 @@ sys.stdin.read()
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
-def begun(script: str, *words: str) -> subprocess.Popen[str]:
+def blocked_here(_: Path) -> list[int]:
+    """Signals that do not reach the process that reads."""
+    return sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
+def test_a_process_that_reads_can_be_ended(tmp_path: Path) -> None:
+    """It takes the signals that its parent has blocked for itself."""
+    with heard_aside() as stopped:
+        assert blocked_here(tmp_path) == [signal.SIGINT, signal.SIGTERM]
+        assert in_a_process(blocked_here, tmp_path, wrong=ValueError) == []
+        os.kill(os.getpid(), signal.SIGTERM)
+        until(stopped)
+    assert stopped() == signal.SIGTERM
+    assert blocked_here(tmp_path) == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def begun(script: str, threads: str, *words: str) -> subprocess.Popen[str]:
     """A process that is ready for signals."""
     command = [sys.executable, "-c", BEGIN + script, *words]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    process = subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+    )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
 
 
+@pytest.mark.parametrize("threads", ["1", "4"])
 @BOTH
-def test_a_second_one_ends_what_is_stuck(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_second_one_ends_what_is_stuck(
+    tmp_path: Path, number: signal.Signals, threads: str
+) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with begun(STUCK, str(tmp_path / "pipe")) as process:
+    with begun(STUCK, threads, str(tmp_path / "pipe")) as process:
 
         def ended() -> bool:
             process.send_signal(number)
@@ -62,10 +89,13 @@ def test_a_second_one_ends_what_is_stuck(tmp_path: Path, number: signal.Signals)
     assert process.returncode == 128 + number
 
 
+@pytest.mark.parametrize("threads", ["1", "4"])
 @BOTH
-def test_two_at_once_are_one_and_later_ones_are_as_ever(number: signal.Signals) -> None:
+def test_two_at_once_are_one_and_later_ones_are_as_ever(
+    number: signal.Signals, threads: str
+) -> None:
     """`timeout` sends two: to its child, and to its group."""
-    with begun(HEARD) as process:
+    with begun(HEARD, threads) as process:
         process.send_signal(number)
         process.send_signal(number)
         assert process.stdout is not None

@@ -262,6 +262,15 @@ def test_a_path_may_be_written_otherwise(
         assert "holds all of this run already" in again.output
 
 
+def test_a_table_is_of_what_the_output_can_show() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "poised", "models"], capture_output=True, check=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+    )  # fmt: skip
+    assert done.stdout.startswith(b"+-----")
+    assert b"\\u" not in done.stdout
+
+
 @pytest.mark.parametrize("command", ["predict", "merge"])
 def test_an_empty_folder_is_not_this_one(command: str, folder: Path) -> None:
     done = CliRunner().invoke(app, [command, str(folder / "in"), "--out", ""])

@@ -212,7 +212,7 @@ def test_a_port_that_is_taken(options: list[str]) -> None:
 
 def test_what_cannot_be_served_is_said_before_it_listens(options: list[str]) -> None:
     assert "no model file nothing.onnx" in refused("--port", "0", "--model", "nothing.onnx")
-    for proxy in ("localhost", "10.0.0.1/8", "10.0.0.1;10.0.0.2"):
+    for proxy in ("localhost", "10.0.0.1/8", "10.0.0.1;10.0.0.2", "10.0.0.1,*"):
         assert f"--proxy {proxy}: " in refused("--proxy", proxy)
     assert refused("--seconds", "0") == "Error: seconds is 0.0, must be at least 1 and finite"
     assert "two models are named dots" in refused("--port", "0", *options, *options[:2])

@@ -93,8 +93,11 @@ def _write_onnx(wanted: Wanted, out: Path) -> Path:
     if not wanted.needs_weights:
         if wanted.source.suffix != ".onnx":
             raise ModelError(f"{wanted.source}: neither weights (.safetensors) nor an ONNX model")
-        _checked(Session(wanted.source))
-        write_bytes(out, wanted.source.read_bytes())
+        with TemporaryDirectory() as folder:  # it must be whole without what lies beside it
+            alone = Path(folder) / wanted.source.name
+            write_bytes(alone, wanted.source.read_bytes())
+            _checked(Session(alone))
+            write_bytes(out, alone.read_bytes())
         return out
     from poised.export import export_onnx
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ FORMATS = frozenset(  # by Pillow's names; MPO is a JPEG of several pictures
 )
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # their brands
 MAX_PIXELS = 100_000_000
+HANDED_OVER = re.compile("/dev/(stdin|fd/[0-9]+)|/proc/[^/]+/fd/[0-9]+")  # by a shell
 NAMELESS = "the image"  # in errors: one that was given as bytes or pixels
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that exchange the sides
 END_OF_JPEG = b"\xff\xd9"
@@ -205,14 +207,11 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _check_ends(path: Path) -> None:
-    """ImageError for a device, and for a pipe that is not this process's own: there may be no end.
-
-    What a shell hands over is a pipe in /dev or /proc.
-    """
+    """ImageError for a device, and for a pipe that was not handed over: there may be no end."""
     mode = path.stat().st_mode
-    pipe = stat.S_ISFIFO(mode) and path.parts[1:2] not in (("dev",), ("proc",))
+    pipe = stat.S_ISFIFO(mode) and not HANDED_OVER.fullmatch(path.absolute().as_posix())
     if pipe or stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
-        raise ImageError(f"{path}: a pipe or device, not a file")
+        raise ImageError(f"{path}: a pipe or device, not a file; give a pipe as /dev/stdin")
 
 
 def image_size(path: Path, whole: bool = False) -> tuple[int, int] | str:
@@ -224,6 +223,8 @@ def image_size(path: Path, whole: bool = False) -> tuple[int, int] | str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             data = packed(path)
+            if data is None:
+                _check_ends(path)
             with path.open("rb") if data is None else io.BytesIO(data) as file:
                 head = file.read(12)
             with _identified(path if data is None else io.BytesIO(data), head, str(path)) as image:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -84,6 +85,8 @@ def _started(
 def main(asked: str) -> None:
     """Write {"value": ...} or {"wrong": why} to the standard output, as JSON."""
     memory, module, name, path, *rest = json.loads(asked)
+    if hasattr(signal, "pthread_sigmask"):  # the parent may have blocked some, for itself
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
     if sys.platform != "win32":
         import resource
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import _thread
-import math
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -54,44 +53,60 @@ def heard() -> Iterator[Callable[[], int | None]]:
 
 
 @contextmanager
-def taken_aside() -> Iterator[None]:
-    """Within the block another thread takes SIGNALS. The first one's handler runs in this thread.
+def heard_aside(one: float = ONE) -> Iterator[Callable[[], int | None]]:
+    """As `heard`, by another thread, whatever this one is stuck in; a second signal ends all.
 
-    A second one ends the process at once, whatever this thread is stuck in: for work of which all
-    that is worth keeping is on the disk. As the first process of a container, too, which ignores
-    what has no handler.
+    That is for work of which all that is worth keeping is on the disk. one: seconds in which
+    several signals count as one. On Windows it is `heard`.
 
     To be opened before OpenVINO, which gives the thread that loads it a stack for signals that can
-    be too small; threads that are begun within take none.
+    be too small: here they are blocked, and in threads that are begun within.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield
+    if not hasattr(signal, "pthread_sigmask"):
+        with heard() as stopped:
+            yield stopped
         return
-    over = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    told: list[tuple[int, float]] = []  # the first, and when it came
 
-    def take() -> None:
-        first = math.inf
-        while True:
-            number = signal.sigwait(SIGNALS)
-            if over.is_set():
-                return
-            if first == math.inf:
-                first = time.monotonic()
-                _thread.interrupt_main(signal.Signals(number))
-            elif time.monotonic() - first > ONE:
-                os._exit(128 + number)
+    def watch() -> None:
+        while number := receiver.recv(1)[0]:
+            if number not in SIGNALS:
+                continue
+            if not told:
+                told.append((number, time.monotonic()))
+            elif time.monotonic() - told[0][1] > one:
+                _leave(number)
 
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    taker = threading.Thread(target=take, daemon=True)
-    taker.start()
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    # a handler of no effect: Python then writes the number, whichever thread the system has told
+    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    written = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()  # before the signals are blocked here: it inherits what is
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        yield
+        yield lambda: told[0][0] if told else None
     finally:
-        over.set()
-        assert taker.ident is not None  # it runs
-        signal.pthread_kill(taker.ident, SIGNALS[0])
-        taker.join()
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.set_wakeup_fd(written)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        sender.send(b"\0")
+        watcher.join()
+        receiver.close()
+        sender.close()
+
+
+def _leave(number: int) -> None:
+    """By the shell's exit code; a terminal whose cursor a progress bar has hidden gets it back."""
+    with suppress(OSError):
+        if os.isatty(2):
+            os.write(2, b"\x1b[?25h\n")
+    os._exit(128 + number)
 
 
 def left_to_the_parent(_: int) -> None:
@@ -120,7 +135,7 @@ def pass_over_children() -> None:
 
     torch sets a handler with the first, which raises for a worker's end in whatever the main thread
     is at, in the handling of another error too; and a signal that Python handles can end a process
-    that has loaded OpenVINO (see taken_aside). Without it the loader sees for itself within 5 s.
+    that has loaded OpenVINO (see heard_aside). Without it the loader sees for itself within 5 s.
     """
     if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -123,7 +123,8 @@ def errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        say(f"Error: {error}", err=True)
+        with suppress(ValueError):  # where nobody can be told
+            say(f"Error: {error}", err=True)
         raise typer.Exit(2) from error
 
 
@@ -201,10 +202,13 @@ def print_table(table: Any) -> None:
     """At the terminal's width; whole lines where the output is a file."""
     from rich.console import Console
 
-    drawn, terminal = io.StringIO(), sys.stdout.isatty()
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    known = getattr(sys.stdout, "encoding", None) or "utf-8"  # in others the frame is of ASCII
+    drawn = io.TextIOWrapper(io.BytesIO(), known, "backslashreplace", newline="")
     console = Console(file=drawn, force_terminal=terminal, width=None if terminal else 200)
     console.print(table)
-    say(drawn.getvalue().removesuffix("\n"))
+    drawn.seek(0)
+    say(drawn.read().removesuffix("\n"))
 
 
 @contextmanager

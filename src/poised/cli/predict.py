@@ -41,6 +41,8 @@ Restart = Annotated[
     bool, typer.Option("--restart", help="Begin anew; the run there -> OUT/earlier-N.")
 ]
 
+LATER = 15.0  # seconds in which signals count as one, of videos: a stream's next frame may take 10
+
 
 class Colours(str, Enum):
     limbs = "limbs"
@@ -123,7 +125,7 @@ def predict(
         from poised.boxes.files import boxes_of, read_boxes
         from poised.folder_run import held
         from poised.image_list import check_pictures, list_images
-        from poised.interrupt import heard, taken_aside
+        from poised.interrupt import ONE, heard_aside
         from poised.predict import Predictor
         from poised.shards import shard_folder
         from poised.video_sources import is_live, result_names, videos_of
@@ -151,7 +153,7 @@ def predict(
         usual = (Colours.people, Format.jsonl) if videos else (Colours.limbs, Format.coco)
         painted = (colours or usual[0]).value if draw else None
         written = (style or usual[1]).value
-        with held(folder), heard() as stopped, taken_aside():
+        with held(folder), heard_aside(LATER if videos else ONE) as stopped:
             predictor = Predictor.load(
                 model,
                 detector=finder,

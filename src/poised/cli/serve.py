@@ -56,14 +56,14 @@ def serve(
     with errors(), extra("serve"):
         if runtime or fetch:
             raise ValueError("--runtime and --fetch are for --static DIR, which is not given")
-        from poised.interrupt import heard, taken_aside
+        from poised.interrupt import heard_aside
         from poised.serve.limits import Limits
         from poised.serve.run import address, bind, check_proxy, load, opened, run
 
         if proxy is not None:
             check_proxy(proxy)
         limits = Limits(max_bytes, max_pixels, max_images, queue, seconds, rate)
-        with bind(host, port) as listening, heard() as stopped, taken_aside():
+        with bind(host, port) as listening, heard_aside() as stopped:
             predictors = load(model or ["coco17", "coco17-small"], detector, threads)
             with opened(predictors, limits) as api:
                 say(f"poised serves {', '.join(predictors)} at {address(listening)}")

@@ -72,11 +72,10 @@ def _warm(predictor: Predictor) -> None:
 
 
 def check_proxy(proxy: str) -> None:
-    """Raise ValueError unless it is addresses or networks, with commas between, or * for all."""
-    for one in proxy.split(","):
+    """Raise ValueError unless it is addresses or networks with commas between, or * for all."""
+    for one in [] if proxy == "*" else proxy.split(","):
         try:
-            if one.strip() != "*":
-                ipaddress.ip_network(one.strip())
+            ipaddress.ip_network(one.strip())
         except ValueError as error:
             raise ValueError(
                 f"--proxy {proxy}: {error}; give addresses or networks, as 127.0.0.1,10.0.0.0/8"
