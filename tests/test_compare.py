@@ -65,6 +65,8 @@ def test_unlike_protocols_are_refused_by_name(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["compare", str(first), str(second)])
     assert result.exit_code == 2
     assert "were not measured alike" in result.output
+    said = " ".join(result.output.split())
+    assert "(None: unknown of a results file; score both by --predictions); --anyway" in said
     result = CliRunner().invoke(app, ["compare", str(first), str(second), "--anyway"])
     assert result.exit_code == 0
     assert "differs in flip: True and False" in result.output

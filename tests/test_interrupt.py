@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from served import until
 
 from poised.in_a_process import in_a_process
-from poised.interrupt import heard_aside
+from poised.interrupt import heard_aside, left_to_the_parent
 
 if not hasattr(signal, "pthread_sigmask"):
     pytest.skip("POSIX signals", allow_module_level=True)
@@ -57,6 +60,26 @@ def test_a_process_that_reads_can_be_ended(tmp_path: Path) -> None:
     assert stopped() == signal.SIGTERM
     assert blocked_here(tmp_path) == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def worker(ready: Any) -> None:
+    left_to_the_parent(0)
+    ready.set()
+    threading.Event().wait()
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="who sends it is not told here")
+def test_a_reader_passes_over_anothers_signal_and_ends_at_its_parents() -> None:
+    """As multiprocessing ends its children, and then waits for them without end."""
+    own = multiprocessing.get_context("spawn")
+    ready = own.Event()
+    process = own.Process(target=worker, args=(ready,), daemon=True)
+    process.start()
+    assert ready.wait(60)
+    subprocess.run(["kill", "-TERM", str(process.pid)], check=True)
+    process.terminate()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
 
 
 def begun(script: str, threads: str, *words: str) -> subprocess.Popen[str]:

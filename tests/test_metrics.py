@@ -26,7 +26,7 @@ from poised.metrics.coco import (
     crowdpose_figures,
     oks_figures,
 )
-from poised.metrics.evaluation import score_results
+from poised.metrics.evaluation import in_percent, score_people, score_results
 from poised.metrics.pck import (
     NOT_IN_PCKH,
     area_under_curve,
@@ -449,3 +449,24 @@ def test_whole_images_may_be_the_boxes(ten: Path) -> None:
     assert whole.protocol["boxes"] == "image"
     assert whole.figures["mean"] != truth.figures["mean"]
     assert whole.figures["mean"] > 20
+
+
+def test_what_could_not_be_counted_is_no_number() -> None:
+    """COCO's own code gives -1, which a mean would take in."""
+    assert in_percent({"AP": 0.5})["AP"] == 50
+    assert np.isnan(in_percent({"AP_easy": -1.0})["AP_easy"])
+
+
+def test_a_skeleton_without_a_torso_is_scored_by_the_persons_size() -> None:
+    fields = Skeleton.load("coco17").to_dict()
+    face = Skeleton(
+        "face", fields["keypoints"][:3], ((1, 2),), (), {"head": (0, 1, 2)}, np.full(3, 0.03)
+    )
+    xy = np.array([[0.0, 0], [100, 0], [0, 50]])
+    one = Person(Path("a.jpg"), np.array([0.0, 0, 100, 50]), xy, np.ones(3, bool))
+    given = xy[None] + [[[0.0, 19.9], [0, 20], [0, 20.1]]]
+    with pytest.raises(ValueError, match=r"has no left_shoulder.*--length person"):
+        score_people("lsp", face, [one], given, {}, [0, 1, 2])
+    done = score_people("lsp", face, [one], given, {}, [0, 1, 2], length_of="person")
+    assert done.figures["mean"] == pytest.approx(200 / 3, abs=1e-3)  # 0.2 of 100 pixels
+    assert np.isnan(done.figures["limb mean"])

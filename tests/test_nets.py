@@ -378,3 +378,10 @@ def test_a_network_without_numbers_is_refused() -> None:
         warnings.simplefilter("ignore")
         with pytest.raises(ValueError, match=r"'plain_pyramid' with {'width': 0}: it would have"):
             build("plain_pyramid", joints=3, width=0)
+
+
+@pytest.mark.parametrize("groups", [(), ((),), ((0, 17),), ((-1,),)])
+def test_a_network_of_parts_is_not_built_without_them(groups: tuple[tuple[int, ...], ...]) -> None:
+    """It would learn without its supervision of parts, and nobody be told."""
+    with pytest.raises(ValueError, match=r"supervises a skeleton's parts: groups .* of its 17"):
+        build("csanet", joints=17, groups=groups)

@@ -85,12 +85,52 @@ def test_nothing_of_a_data_set_is_written_over(discs: Path) -> None:
         ["data", "convert", discs, *own, "train[:2]", "--out", label],
         ["data", "show", discs, *own, "train", "--out", picture],
         ["evaluate", "--data", discs, *own, "train", "--boxes", "detector", "--results", label],
+        ["evaluate", "--data", discs, *own, "train", "--out", label],
+        ["report", "--data", discs, *own, "train", "--out", label],
     ):
         before = label.read_bytes(), picture.read_bytes()
         code, said = here(*words)
         named = "is there already, within the data set" in said or "are the labels of train" in said
         assert (code, named) == (2, True), said
         assert before == (label.read_bytes(), picture.read_bytes())
+
+
+def test_no_input_is_written_over_by_what_is_made_of_it(discs: Path, tmp_path: Path) -> None:
+    ours = tmp_path / "ours.json"
+    ours.write_text("[]")
+    words = ["--data", discs, "--dataset", "coco", "--split", "train"]
+    for given in (["--predictions", ours], ["--boxes", ours], ["--model", ours]):
+        for command, out in (("evaluate", "--out"), ("evaluate", "--results"), ("report", "--out")):
+            code, said = here(command, *words, *given, out, ours)
+            assert (code, "ours.json is an input: give another file" in said) == (2, True), said
+    assert ours.read_text() == "[]"
+
+
+def test_a_reader_tells_a_broken_image_in_a_line_and_ends(discs: Path, tmp_path: Path) -> None:
+    """As the training itself does, without the page of traceback that torch makes of it."""
+    broken = discs / "images" / "5.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    values = {
+        "name": "few",
+        "skeleton": str(discs / "discs.yaml"),
+        "network": {"name": "movenet", "options": {"short": True}},
+        "dataset": {"name": "coco", "root": str(discs), "train": "train"},
+        "input": {"size": [64, 64]},
+        "optimise": {"batch": 2, "epochs": 1},
+    }
+    (tmp_path / "few.yaml").write_text(yaml.safe_dump(values))
+    words = ["train", tmp_path / "few.yaml", "--out", tmp_path / "run"]
+    told = {}
+    for workers in (0, 1):
+        done = subprocess.run(
+            [sys.executable, "-m", "poised", *map(str, words), f"optimise.workers={workers}"],
+            env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert done.returncode == 2
+        told[workers] = done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+    assert told[0].startswith(f"Error: {broken}: damaged or cut short")
+    assert told[1] == told[0]
 
 
 def test_what_is_converted_is_read_where_the_help_says(discs: Path) -> None:

@@ -18,7 +18,7 @@ from poised.checkpoint import describe_network
 from poised.machine import Machine, TrainingError, explained, is_first
 from poised.nets import build
 from poised.plan import Trial, departures, part_size
-from poised.read_recipe import load_recipe
+from poised.read_recipe import RecipeError, load_recipe
 from poised.recipe import Optimise
 from poised.set_up import _alike_on_all, optimiser_of
 
@@ -180,3 +180,11 @@ def test_what_a_reader_raises_is_no_death(kind: type[RuntimeError | EOFError]) -
     """As torch raises it again: with the reader's own traceback in its text."""
     error = kind("Caught it in DataLoader worker process 0.\nOriginal Traceback ...")
     assert explained(error, "all is kept", 5, 1) is error
+
+
+def test_patience_without_validations_is_refused() -> None:
+    with pytest.raises(RecipeError) as refused:
+        load_recipe("lsp14", ["optimise.patience=2"])
+    assert str(refused.value) == (
+        "recipe lsp14: optimise.patience counts validations: give optimise.validate_every"
+    )

@@ -187,6 +187,12 @@ def test_a_pillow_image_is_taken(model: Path) -> None:
     image = Image.fromarray(dots())
     np.testing.assert_array_equal(predictor.predict(image).xy, predictor.predict(dots()).xy)
     assert len(predictor.predict([image, image])) == 2
+    found = predictor.predict(image)
+    for place, person in enumerate(found):
+        np.testing.assert_array_equal(found[place].xy, person.xy)
+        assert found[place].score == found[place - len(found)].score == person.score
+    with pytest.raises(IndexError):
+        found[len(found)]
     file = io.BytesIO()
     image.save(file, "PNG")
     np.testing.assert_array_equal(

@@ -207,7 +207,8 @@ def test_results_for_a_server_have_the_sets_ids_and_score_as_the_model_does(
     assert [row["image_id"] for row in rows] == [100, 101, 102, 103]
     assert all(row.keys() == {"image_id", "category_id", "keypoints", "score"} for row in rows)
     assert all(row["category_id"] == 1 and len(row["keypoints"]) == 9 for row in rows)
-    nothing = refused("evaluate", "--data", tmp_path, "--dataset", "mpii", "--results", results)
+    words = ["--data", root, "--dataset", "mpii"]
+    nothing = refused("evaluate", *words, "--results", results)
     assert "mpii has no results format" in nothing
 
 

@@ -69,8 +69,19 @@ def open_batches(
     )
     read = iter(loader)  # its workers begin
     pass_over_children()
-    for batch in read:
-        yield fabric.to_device(batch)
+    try:
+        for batch in read:
+            yield fabric.to_device(batch)
+    except ValueError as error:
+        raise _as_raised(error) from error
+
+
+def _as_raised(error: ValueError) -> ValueError:
+    """An error of ours as a worker raised it, of which torch makes a page with its traceback."""
+    said = str(error)
+    if " in DataLoader worker process " not in said:
+        return error
+    return type(error)(said.strip().splitlines()[-1].partition(": ")[2])
 
 
 def usual_workers(processes: int) -> int:

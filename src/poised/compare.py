@@ -75,7 +75,12 @@ def compare(paths: Sequence[Path], *, anyway: bool = False, seed: int = 0) -> li
         }
         if unlike and not anyway:
             fields = "; ".join(f"{f}: {a!r} and {b!r}" for f, (a, b) in unlike.items())
-            raise CompareError(f"{paths[0]} and {path} were not measured alike: {fields}")
+            unknown = any(None in pair for pair in unlike.values())
+            hint = " (None: unknown of a results file; score both by --predictions)" * unknown
+            raise CompareError(
+                f"{paths[0]} and {path} were not measured alike: {fields}{hint}; --anyway compares "
+                "them all the same"
+            )
         low, high = _interval(first["samples"], run["samples"], seed, path)
         share = 100 * sum(run["samples"]["scored"]) / sum(run["samples"]["possible"])
         own = share_interval(run["samples"], seed)

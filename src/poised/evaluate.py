@@ -32,6 +32,7 @@ from poised.metrics.evaluation import (
     ELBOW_WRIST,
     Evaluation,
     Length,
+    in_percent,
     score_people,
     score_results,
 )
@@ -106,7 +107,7 @@ def evaluate_model(
         )
         if people and boxes != "truth":
             found_boxes = box_figures(truth, used)
-            done.figures.update({name: round(100 * v, 3) for name, v in found_boxes.items()})
+            done.figures.update(in_percent(found_boxes))
         return replace(done, predictor=predictor, folder=folder)
     if write_to is not None:
         raise ValueError(NO_RESULTS.format(dataset))

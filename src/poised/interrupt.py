@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PASSED = 600.0  # seconds
 ONE = 0.5  # seconds in which several count as one: `timeout` sends two
 
 
@@ -113,8 +114,9 @@ def left_to_the_parent(_: int) -> None:
     """For a worker process: Ctrl-C reaches it too, but when to end is its parent's to say.
 
     So does a SIGTERM that is sent to all of a group or job, as `timeout`, systemd and Slurm do: the
-    first is passed over, a second ends the worker. A thread waits for them, as a handler would not
-    run while the worker is stuck in what is not Python.
+    first is passed over for PASSED seconds, in which the parent sees to its workers' end; its own,
+    where the system tells whose one is, and a second end the worker. A thread waits for them, as a
+    handler would not run while the worker is stuck in what is not Python.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -123,8 +125,15 @@ def left_to_the_parent(_: int) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 
     def wait() -> None:
-        for _ in range(2):
+        informed = getattr(signal, "sigwaitinfo", None)  # not on macOS
+        if informed is None:
             signal.sigwait([signal.SIGTERM])
+        if informed is None or informed([signal.SIGTERM]).si_pid != os.getppid():
+            threading.Timer(PASSED, end).start()
+            signal.sigwait([signal.SIGTERM])
+        end()
+
+    def end() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -30,12 +30,14 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def _place(values: dict[str, Any]) -> None:
-    """Say of each reported figure what it was had on, before `test` is changed."""
-    test, rows = values.get("test"), values.get("reported")
+    """Say of each reported figure what it was had on, before that is changed."""
+    test, rows, data = values.get("test"), values.get("reported"), values.get("dataset")
     split = test.get("split") if isinstance(test, dict) else None
+    name = data.get("name") if isinstance(data, dict) else None
     for row in rows if isinstance(rows, list) else []:
         if isinstance(row, dict):
             row.setdefault("split", split or Test().split)
+            row.setdefault("dataset", name)
 
 
 def changed(values: dict[str, Any], overrides: Sequence[str], source: str) -> Recipe:
@@ -53,6 +55,8 @@ def validated(values: Any, source: str) -> Recipe:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} "
             f"(got {short(repr(fault['input']))})" + _near(fault["loc"])
+            if fault["loc"]  # else of several fields, which the message names
+            else fault["msg"].removeprefix("Value error, ")
             for fault in error.errors()
         )
         raise RecipeError(f"{source}: {faults}") from error

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from poised.augment import Spread
 from poised.boxes.nms import NmsKind
+from poised.datasets.person import cut_part
 from poised.heatmaps import Decoder
 from poised.scores import PoseNms
 
@@ -240,14 +241,19 @@ class Test(_Part):
 class Reported(_Part):
     """One row of a paper's table that this recipe stands for, its figures copied from there.
 
-    split: what the paper tested it on; a recipe's file says so where that is another part than its
-    `test.split`.
+    dataset, split: what the paper tested it on; a recipe's file says so where that is another part
+    than its `test.split`.
     """
 
     source: str  # "CPN, Table 3"
     row: str
+    dataset: str | None = None
     split: str | None = None
     figures: dict[str, float] = {}
+
+    def is_on(self, dataset: str, split: str) -> bool:
+        """Whether the figures were had on that, of which a slice may be taken."""
+        return self.dataset in (None, dataset) and self.split in (None, cut_part(split)[0])
 
 
 class Recipe(_Part):
@@ -273,6 +279,8 @@ class Recipe(_Part):
     def _whole(self) -> Recipe:
         if any(side % 32 for side in self.input.size):
             raise ValueError(f"input.size {self.input.size}: both sides must be multiples of 32")
+        if self.optimise.patience is not None and self.optimise.validate_every is None:
+            raise ValueError("optimise.patience counts validations: give optimise.validate_every")
         for field, given in (("model", self.target.model), ("hard", self.target.hard)):
             if given is not None and self.target.loss != "softmax":
                 raise ValueError(f"target.{field} goes with target.loss softmax alone")

@@ -23,7 +23,7 @@ from poised.machine import Machine, is_first
 from poised.metrics.evaluation import check_heads
 from poised.nets import build
 from poised.packs import PACK
-from poised.recipe import Dataset, Recipe, Reported
+from poised.recipe import Dataset, Recipe
 from poised.train import train
 from poised.types import Skeleton
 from poised.validate import evaluate_recipe, main_figure
@@ -58,9 +58,10 @@ def needs(recipe: Recipe) -> list[str]:
     where the test part has neither labels nor a server.
     """
     test, plan = recipe.test, recipe.optimise
+    on = (recipe.dataset.name, test.split)
     lines = [
         f"{row.source}: {row.row}: {_figures(row.figures)}"
-        + ("" if _is_on(row, test.split) else f" (on {row.split}, not judged here)")
+        + ("" if row.is_on(*on) else f" (on {row.dataset} {row.split}, not judged here)")
         for row in recipe.reported
     ]
     boxes = {"truth": "annotated boxes", "image": "whole images"}.get(test.boxes, test.detector)
@@ -155,7 +156,7 @@ def verdict(recipe: Recipe, figures: dict[str, float], boxes: Any) -> str:
     theirs = "Total" if main == TOTAL.get(recipe.dataset.name) else main
     lines = []
     for row in recipe.reported:
-        if theirs in row.figures and _is_on(row, split):
+        if theirs in row.figures and row.is_on(recipe.dataset.name, split):
             less = figures[main] - row.figures[theirs]
             word = "PASS" if less >= -TOLERANCE else "MISS"
             lines.append(
@@ -198,11 +199,6 @@ def _people(recipe: Recipe, part: str) -> list[Person]:
 def _people_of(source: Dataset, part: str, skeleton: str | None) -> list[Person]:
     people, _ = read_people(source.name, source.root, part, skeleton)
     return [person for person in people if not person.ignored]
-
-
-def _is_on(row: Reported, split: str) -> bool:
-    """Whether a paper's figure was had on a part, of which a slice may be taken."""
-    return row.split in (None, cut_part(split)[0])
 
 
 def _has_labels(recipe: Recipe, people: Sequence[Person]) -> bool:

@@ -265,14 +265,12 @@ class ImagePoses:
         parts = (self.xy[people], self.keypoint_score[people], self.score[people])
         return ImagePoses(self.file_name, self.size, self.skeleton, boxes, *parts)
 
+    def __getitem__(self, person: int) -> Pose:
+        box, score = self.boxes.xywh[person], float(self.score[person])
+        return Pose(self.xy[person], self.keypoint_score[person], box, score)
+
     def __iter__(self) -> Iterator[Pose]:
-        for person in range(len(self)):
-            yield Pose(
-                self.xy[person],
-                self.keypoint_score[person],
-                self.boxes.xywh[person],
-                float(self.score[person]),
-            )
+        return map(self.__getitem__, range(len(self)))
 
 
 def of_images(poses: ImagePoses | Sequence[ImagePoses]) -> Sequence[ImagePoses]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
@@ -168,16 +168,21 @@ def remember_said(models: list[str], fields: dict[str, Any]) -> None:
             say(f"{', '.join(fields)} of {model} must be given again: {error}", err=True)
 
 
-def checked_out(out: Path | None, data: Path | None = None) -> None:
+def checked_out(
+    out: Path | None, data: Path | None = None, inputs: Iterable[str | Path | None] = ()
+) -> None:
     """Refuse a file to be written that is a folder, before the work and not after it.
 
-    data: a folder in which nothing that is there is written over.
+    data: a folder in which nothing that is there is written over; inputs: files, or names of what
+    is bundled, nor are those.
     """
     if out is not None and out.is_dir():
         raise ValueError(f"{out} is a folder, expected a file to write")
-    if out is None or data is None or not out.exists():
+    if out is None or not out.exists():
         return
-    if data.resolve() in out.resolve().parents:
+    if any(one and Path(one).exists() and out.samefile(one) for one in inputs):
+        raise FileExistsError(f"{out} is an input: give another file")
+    if data is not None and data.resolve() in out.resolve().parents:
         raise FileExistsError(f"{out} is there already, within the data set: give another file")
 
 

@@ -109,8 +109,9 @@ def evaluate(
 
         from poised.evaluate import TOTAL
 
-        checked_out(out)
-        checked_out(results)
+        inputs = [*models, predictions, boxes, detector, recipe, skeleton]
+        checked_out(out, data, inputs)
+        checked_out(results, data, inputs)
         if results is not None and predictions is not None:
             raise ValueError("--results writes a model's predictions; --predictions has no model")
         row = _row(recipe, overrides)
@@ -125,7 +126,8 @@ def evaluate(
         )
         if out is not None:
             done.write(out)
-        reported = row.reported if row else ()
+        measured_on = (done.protocol["dataset"], done.protocol["split"])
+        reported = [one for one in row.reported if one.is_on(*measured_on)] if row else []
         table = Table("", "measured", *(f"{r.source}\n{r.row}" for r in reported))
         for figure, value in done.figures.items():
             name = "Total" if figure == TOTAL.get(done.protocol["dataset"]) else figure
@@ -169,7 +171,7 @@ def report(
     with errors(), extra("eval"):
         from poised.report import write_report
 
-        checked_out(out)
+        checked_out(out, data, [*models, predictions, boxes, detector, recipe, skeleton])
         done = _measure(
             data,
             (dataset, split, _row(recipe, overrides)),

@@ -158,12 +158,17 @@ def figures_of(
     sigmas: NDArray[np.float32],
     crowd: tuple[float, float] = CROWDED,
 ) -> dict[str, float]:
-    """A data set's OKS figures in percent, -1 where nothing could be counted."""
+    """A data set's OKS figures in percent, NaN where nothing could be counted."""
     if DATASETS[dataset].metric == "oks":
         figures = oks_figures(truth, results, sigmas)
     else:
         figures = crowdpose_figures(truth, results, sigmas, crowd)
-    return {name: round(100 * v, 3) if v >= 0 else v for name, v in figures.items()}
+    return in_percent(figures)
+
+
+def in_percent(fractions: dict[str, float]) -> dict[str, float]:
+    """COCO's figures, whose -1 is NaN: nothing could be counted."""
+    return {name: round(100 * v, 3) if v >= 0 else np.nan for name, v in fractions.items()}
 
 
 def check_heads(dataset: str, people: Sequence[Person]) -> None:
@@ -201,10 +206,16 @@ def score_people(
     else:
         fraction, kind, left_out = PCK_FRACTION, "PCK", []
         torso = TORSO.get(dataset, OTHERS_TORSO)
-        named = f"{' to '.join(torso)}, else 0.4 x joints' box"
-        length = torso_length(truth, labelled, *(skeleton.keypoints.index(n) for n in torso))
         if length_of == "person":
             length, named = person_size(truth, labelled), "longer side of the joints' box"
+        elif missing := [name for name in torso if name not in skeleton.keypoints]:
+            raise ValueError(
+                f"the skeleton has no {missing[0]}, of which the torso's length is had: give "
+                "--length person"
+            )
+        else:
+            named = f"{' to '.join(torso)}, else 0.4 x longer side of the joints' box"
+            length = torso_length(truth, labelled, *map(skeleton.keypoints.index, torso))
     apart = distances(xy, truth, labelled, length)[:, counted]
     each = pck(apart, fraction)
     limbs = [value for name, value in zip(names, each, strict=True) if name in LIMBS]
@@ -212,7 +223,7 @@ def score_people(
     figures = grouped(each, names) | {
         "mean": float(np.nanmean(each)),
         "labelled mean": labelled_mean(each, apart, names, left_out),
-        "limb mean": float(np.nanmean(limbs)),
+        "limb mean": float(np.nanmean(limbs)) if limbs else np.nan,
         "AUC": float(np.nanmean(area_under_curve(apart, fraction)[kept])),
     }
     if dataset == "flic":

@@ -61,7 +61,12 @@ def build(
             f"{', '.join(sorted(known)) or 'none'}."
         )
     if network in BY_PARTS:
-        options["groups"] = [list(group) for group in groups]
+        options["groups"] = parts = [list(group) for group in groups]
+        if not any(parts) or not {k for part in parts for k in part} <= set(range(joints)):
+            raise ValueError(
+                f"network {network!r} supervises a skeleton's parts: groups {parts} must be places "
+                f"of its {joints} keypoints, as `Skeleton.groups` has them"
+            )
     try:
         built = NETWORKS[network](joints=joints, **options)
         if any(not weights.numel() for weights in built.parameters()):  # torch only warns

@@ -78,5 +78,5 @@ def picture(bgr: NDArray[np.uint8], label: str, caption: str) -> str:
 
 
 def number(value: float, digits: int = 1, sign: str = "") -> str:
-    """A figure; a dash where there is none (NaN, or COCO's -1)."""
-    return "–" if np.isnan(value) or value == -1 else f"{value:{sign}.{digits}f}"  # noqa: RUF001
+    """A figure; a dash where there is none."""
+    return "–" if np.isnan(value) else f"{value:{sign}.{digits}f}"  # noqa: RUF001
