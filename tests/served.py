@@ -10,7 +10,7 @@ import io
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -117,13 +117,3 @@ def served(
         finally:
             over.set()
             thread.join()
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait for another thread, half a minute at most."""
-    tick = threading.Event()
-    for _ in range(3000):
-        if true():
-            return
-        tick.wait(0.01)
-    raise AssertionError("waited half a minute in vain")

@@ -9,7 +9,8 @@ import os
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 from models import DOTS, colour_model
 from test_one_shot import JOINT, answer, pose_model
 from typer.testing import CliRunner
+from waiting import until
 
 pytest.importorskip("av", reason="needs poised[video]")
 from clips import STAMPS, TICK, write_clip
@@ -29,6 +31,7 @@ from poised.cli import app
 from poised.draw import PEOPLE
 from poised.follow import GROWN, FramePoses, carry, joined
 from poised.images import read_image
+from poised.interrupt import heard_aside
 from poised.preview import half_blocks
 from poised.types import Skeleton
 from poised.video import Clip
@@ -374,19 +377,25 @@ def test_ctrl_c_ends_a_video_and_keeps_what_was_done(
     walk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live: bool, code: int
 ) -> None:
     """Which is a live source's usual end. The frame in hand is the last one."""
-    whole, usual = Predictor.video, signal.getsignal(signal.SIGINT)
+    whole, told = Predictor.video, []
+
+    @contextmanager
+    def listened(one: float) -> Iterator[Callable[[], int | None]]:
+        with heard_aside(one) as stopped:
+            told.append(stopped)
+            yield stopped
 
     def interrupted(self: Predictor, *args: Any, **options: Any) -> Iterator[FramePoses]:
         for frame in whole(self, *args, **options):
             if frame.index == 3:
                 os.kill(os.getpid(), signal.SIGINT)
-                while signal.getsignal(signal.SIGINT) is not usual:  # another thread takes it
-                    os.sched_yield()
+                until(told[0])  # another thread takes it
             yield frame
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr(Predictor, "video", interrupted)
+        patch.setattr("poised.interrupt.heard_aside", listened)
         if live:
             patch.setattr("poised.video_sources.is_live", lambda source: True)
         ended, said = run(walk[0], out, "--smooth", "none")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import until
+from waiting import until
 
 from poised.in_a_process import in_a_process
 from poised.interrupt import heard_aside, left_to_the_parent

@@ -19,8 +19,9 @@ import pytest
 from models import fussy_model
 from pages import pages
 from PIL import Image
-from served import Served, finder, form, picture, served, until
+from served import Served, finder, form, picture, served
 from test_predict import TRUTH, dots
+from waiting import until
 
 from poised import Predictor
 from poised.images import read_image

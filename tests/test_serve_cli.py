@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 from models import colour_model, fixed_detector
-from served import TYPE, form, head, picture, until
+from served import TYPE, form, head, picture
 from test_predict import dots
 from typer.testing import CliRunner
+from waiting import until
 
 from poised.cli import app
 from poised.serve.run import load

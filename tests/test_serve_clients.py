@@ -10,8 +10,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from served import EDGE, TIGHT, Served, finder, form, head, picture, served, until
+from served import EDGE, TIGHT, Served, finder, form, head, picture, served
 from test_predict import dots
+from waiting import until
 
 from poised.serve.limits import Limits
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from served import TIGHT, TYPE, Served, finder, form, head, picture, served, until
+from served import TIGHT, TYPE, Served, finder, form, head, picture, served
 from test_predict import dots
+from waiting import until
 
 from poised.serve.limits import CLIENTS, Limits, Rates, Refused
 from poised.serve.lines import Job, Line
