@@ -81,7 +81,7 @@ def _as_raised(error: ValueError) -> ValueError:
     said = str(error)
     if " in DataLoader worker process " not in said:
         return error
-    return type(error)(said.strip().splitlines()[-1].partition(": ")[2])
+    return type(error)(said.strip().splitlines()[-1].partition(": ")[2] or said)
 
 
 def usual_workers(processes: int) -> int:

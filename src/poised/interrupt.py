@@ -129,7 +129,9 @@ def left_to_the_parent(_: int) -> None:
         if informed is None:
             signal.sigwait([signal.SIGTERM])
         if informed is None or informed([signal.SIGTERM]).si_pid != os.getppid():
-            threading.Timer(PASSED, end).start()
+            timer = threading.Timer(PASSED, end)
+            timer.daemon = True  # or a worker that is done would wait for it
+            timer.start()
             signal.sigwait([signal.SIGTERM])
         end()
 

@@ -61,9 +61,9 @@ class Predicted:
 class Predictor:
     """Poses of everybody in images. Build one with `Predictor.load()`; it can be used for ever.
 
-    From several threads too, and by another process that gets it pickled, where that was spawned;
-    a child of a fork must be forked before any model is loaded, or must leave by `os._exit`, as
-    multiprocessing's do, and load its own: engines' threads do not outlive a fork.
+    From several threads too, and by another process that gets it pickled. Spawn those, or fork them
+    before a model is loaded: engines' threads do not outlive a fork, and what was dropped before it
+    can bring the child down.
 
     flip: average with the mirrored crop, about half the speed. threshold: keypoints of a higher
     score are sure; None: SURE, of chances, or else 0.2. min_score, min_joints: of each person in
