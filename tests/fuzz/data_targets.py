@@ -99,7 +99,7 @@ def score_truth(folder: Path) -> Any:
     ]
     everything = list(range(len(skeleton)))
     done = score_results("coco", skeleton, truth, people, found, {}, everything)
-    return [done.figures, done.samples]
+    return done.as_dict()
 
 
 def write_results(folder: Path) -> None:
@@ -114,7 +114,7 @@ def read_results(folder: Path) -> Any:
     from poised.evaluate import evaluate_results
 
     done = evaluate_results(folder / "results.json", "coco", folder, "train")
-    return [done.figures, done.samples]
+    return done.as_dict()
 
 
 def write_boxes(folder: Path) -> None:
