@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from poised.datasets.training import Samples
 from poised.interrupt import left_to_the_parent, pass_over_children
+from poised.machine import BY_A_READER
 from poised.recipe import Optimise
 
 MOST_WORKERS = 8  # a process, where a recipe leaves it open
@@ -79,7 +80,7 @@ def open_batches(
 def _as_raised(error: ValueError) -> ValueError:
     """An error of ours as a worker raised it, of which torch makes a page with its traceback."""
     said = str(error)
-    if " in DataLoader worker process " not in said:
+    if BY_A_READER not in said:
         return error
     return type(error)(said.strip().splitlines()[-1].partition(": ")[2] or said)
 

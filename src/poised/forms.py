@@ -94,10 +94,10 @@ def _write_onnx(wanted: Wanted, out: Path) -> Path:
         if wanted.source.suffix != ".onnx":
             raise ModelError(f"{wanted.source}: neither weights (.safetensors) nor an ONNX model")
         with TemporaryDirectory() as folder:  # it must be whole without what lies beside it
-            alone = Path(folder) / wanted.source.name
-            write_bytes(alone, wanted.source.read_bytes())
+            alone, data = Path(folder) / wanted.source.name, wanted.source.read_bytes()
+            alone.write_bytes(data)
             _checked(Session(alone))
-            write_bytes(out, alone.read_bytes())
+            write_bytes(out, data)
         return out
     from poised.export import export_onnx
 

@@ -15,6 +15,8 @@ from lightning_fabric.loggers.logger import Logger
 from lightning_fabric.strategies.ddp import DDPStrategy
 from safetensors import SafetensorError
 
+BY_A_READER = " in DataLoader worker process "  # torch's words within an error that one raised
+
 
 class TrainingError(RuntimeError):
     """A training that must stop: says at which step and what to try."""
@@ -130,7 +132,7 @@ def explained(
     such a process raised one itself, torch says so in its text. kept: what is not lost.
     """
     said = str(error) or type(error).__name__
-    if isinstance(error, TrainingError) or " in DataLoader worker process" in said:
+    if isinstance(error, TrainingError) or BY_A_READER in said:
         return error
     lost = "DataLoader worker (pid" in said or "Pin memory thread" in said
     if lost or isinstance(error, ConnectionError | EOFError):

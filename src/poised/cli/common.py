@@ -193,8 +193,7 @@ def number(count: int, one: str, many: str = "") -> str:
 
 def say(text: str, err: bool = False) -> None:
     """A line for the user; work goes on where nobody reads any more (`poised ... | head`)."""
-    stream = sys.stderr if err else sys.stdout
-    known = getattr(stream, "encoding", None) or "utf-8"  # of what cannot be shown, its number is
+    known = _encoding(sys.stderr if err else sys.stdout)  # of what cannot be shown, its number is
     try:
         typer.echo(text.encode(known, "backslashreplace").decode(known), err=err)
     except OSError as error:
@@ -203,13 +202,18 @@ def say(text: str, err: bool = False) -> None:
             raise ValueError(f"the output takes no more: {error.strerror}") from error
 
 
+def _encoding(stream: Any) -> str:
+    """Of a standard stream, which may be None."""
+    return getattr(stream, "encoding", None) or "utf-8"
+
+
 def print_table(table: Any) -> None:
     """At the terminal's width; whole lines where the output is a file."""
     from rich.console import Console
 
     terminal = sys.stdout is not None and sys.stdout.isatty()
-    known = getattr(sys.stdout, "encoding", None) or "utf-8"  # in others the frame is of ASCII
-    drawn = io.TextIOWrapper(io.BytesIO(), known, "backslashreplace", newline="")
+    # in other encodings than Unicode's the frame is of ASCII
+    drawn = io.TextIOWrapper(io.BytesIO(), _encoding(sys.stdout), "backslashreplace", newline="")
     console = Console(file=drawn, force_terminal=terminal, width=None if terminal else 200)
     console.print(table)
     drawn.seek(0)
